@@ -1,0 +1,118 @@
+// SPDX-FileCopyrightText: The pam-authn authors
+// SPDX-License-Identifier: Apache-2.0
+
+package call
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+var errTimeout = errors.New("the line's timeout has passed")
+
+// clock ends a context when the line's machine time is used up. It stands
+// still while the host's conversation is open.
+type clock struct {
+	mu     sync.Mutex
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	left   time.Duration
+	since  time.Time
+}
+
+func newClock(ctx context.Context, timeout time.Duration) (context.Context, *clock) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	c := &clock{cancel: cancel, left: timeout, since: time.Now()}
+	c.timer = time.AfterFunc(timeout, func() { cancel(errTimeout) })
+	return ctx, c
+}
+
+// stop stops the clock.
+func (c *clock) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer.Stop()
+	c.left -= time.Since(c.since)
+}
+
+// start starts it again.
+func (c *clock) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.since = time.Now()
+	c.timer.Reset(max(c.left, 0))
+}
+
+// pace makes what a user can see happen at times that tell nothing: a stretch
+// reaches from a user's answer to the next prompt or result.
+type pace struct {
+	mu    sync.Mutex
+	step  time.Duration // 0: no padding
+	begin time.Time     // of the stretch
+	limit time.Duration // a person decides elsewhere, until begin + limit
+}
+
+func (p *pace) restart() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.begin, p.limit = time.Now(), 0
+}
+
+func (p *pace) setStep(step time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.step = step
+}
+
+func (p *pace) stepping() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.step > 0
+}
+
+// wait declares the stretch one in which a person decides elsewhere.
+func (p *pace) wait(limit time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limit = max(limit, p.limit)
+}
+
+// due says how long to hold back what would be shown at time now. Success of a
+// waiting stretch is shown at once, anything else of it exactly at its limit.
+// Otherwise, and where the limit has passed, all is shown at the next
+// multiple of the step, right or wrong.
+func (p *pace) due(now time.Time, success bool) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	spent := now.Sub(p.begin)
+	if p.limit > 0 {
+		if success {
+			return 0
+		}
+		if spent < p.limit {
+			return p.limit - spent
+		}
+	}
+	if p.step == 0 {
+		return 0
+	}
+	return (p.step - spent%p.step) % p.step
+}
+
+// hold waits until what is to be shown may be.
+func (p *pace) hold(ctx context.Context, success bool) error {
+	d := p.due(time.Now(), success)
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,189 @@
+// SPDX-FileCopyrightText: The pam-authn authors
+// SPDX-License-Identifier: Apache-2.0
+
+package call
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pam-authn/pam-authn/authn"
+	"github.com/pam-authn/pam-authn/pamshim/frame"
+)
+
+// conversation reaches the user through the module. It is what the provider's
+// prompts end in, and where they are paced.
+type conversation struct {
+	ctx    context.Context
+	clock  *clock
+	pace   *pace
+	module io.ReadWriter
+	silent bool
+
+	token    *string // the host's password, for the first PromptSecret
+	useFirst bool    // and nothing else may be asked for
+	asked    bool    // a PromptSecret was answered
+
+	mu     sync.Mutex      // held for the length of one exchange
+	held   []frame.Message // texts that wait for the next exchange
+	broken error           // the module is gone
+
+	typedMu sync.Mutex
+	typed   []string // what the user typed, to be kept from the log
+}
+
+var _ authn.Conversation = (*conversation)(nil)
+
+func (c *conversation) Prompt(text string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ask(frame.Message{Style: frame.PromptEchoOn, Text: text})
+}
+
+func (c *conversation) PromptSecret(text string) (authn.Secret, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := !c.asked
+	c.asked = true
+	switch {
+	case first && c.token != nil:
+		c.remember(*c.token)
+		return authn.NewSecret(*c.token), nil
+	case c.useFirst && first:
+		return authn.Secret{}, fmt.Errorf("use_first_pass, and no password was asked for before: %w", authn.ErrAuth)
+	case c.useFirst:
+		return authn.Secret{}, fmt.Errorf("use_first_pass forbids another question: %w", authn.ErrAuth)
+	}
+	answer, err := c.ask(frame.Message{Style: frame.PromptEchoOff, Text: text})
+	return authn.NewSecret(answer), err
+}
+
+func (c *conversation) Info(text string) error {
+	return c.tell(frame.Message{Style: frame.TextInfo, Text: text})
+}
+
+func (c *conversation) Error(text string) error {
+	return c.tell(frame.Message{Style: frame.ErrorMsg, Text: text})
+}
+
+// Waiting also shows at the next step what waits to be shown: there may be no
+// prompt for a long time.
+func (c *conversation) Waiting(limit time.Duration) {
+	c.mu.Lock()
+	waiting := len(c.held) > 0
+	c.mu.Unlock()
+	due := c.pace.due(time.Now(), false)
+	c.pace.wait(limit)
+	if waiting {
+		time.AfterFunc(due, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			_, _ = c.exchange(nil) // a module that is gone shows elsewhere
+		})
+	}
+}
+
+// tell shows text that asks nothing. With uniform time it is held back until
+// the next exchange: when it appears would tell as much as when a prompt does.
+func (c *conversation) tell(m frame.Message) error {
+	if c.silent {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = append(c.held, m)
+	if c.pace.stepping() && len(c.held) < frame.Messages {
+		return c.broken
+	}
+	_, err := c.exchange(nil)
+	return err
+}
+
+// ask shows one prompt and returns the answer. The next stretch begins with
+// it.
+func (c *conversation) ask(m frame.Message) (string, error) {
+	if err := c.pace.hold(c.ctx, false); err != nil {
+		return "", fmt.Errorf("%w: %w", err, authn.ErrConv)
+	}
+	answers, err := c.exchange(&m)
+	c.pace.restart()
+	if err != nil {
+		return "", err
+	}
+	answer := answers[len(answers)-1]
+	c.remember(answer)
+	return answer, nil
+}
+
+// exchange sends the held texts and m, if any, to the module as one
+// conversation, and reads the host's reply.
+func (c *conversation) exchange(m *frame.Message) ([]string, error) {
+	messages := c.held
+	c.held = nil
+	if m != nil {
+		messages = append(messages, *m)
+	}
+	if c.broken != nil || len(messages) == 0 {
+		return nil, c.broken
+	}
+	if err := c.ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", context.Cause(c.ctx), authn.ErrConv)
+	}
+	c.clock.stop()
+	defer c.clock.start()
+	reply, err := c.roundTrip(messages)
+	if err != nil {
+		c.broken = fmt.Errorf("the module: %w: %w", err, authn.ErrConv)
+		return nil, c.broken
+	}
+	if reply.Code != 0 {
+		return nil, fmt.Errorf("the application's conversation failed (%s): %w", authn.Result(reply.Code).Error(), authn.ErrConv)
+	}
+	return reply.Answers, nil
+}
+
+func (c *conversation) roundTrip(messages []frame.Message) (frame.Reply, error) {
+	out, err := frame.Conv(messages)
+	if err != nil {
+		return frame.Reply{}, err
+	}
+	if _, err := c.module.Write(out); err != nil {
+		return frame.Reply{}, err
+	}
+	kind, body, err := frame.Read(c.module)
+	if err != nil {
+		return frame.Reply{}, err
+	}
+	reply, err := frame.ParseReply(kind, body)
+	clear(body)
+	if err == nil && reply.Code == 0 && len(reply.Answers) != len(messages) {
+		err = errors.New("another number of answers than of questions")
+	}
+	return reply, err
+}
+
+func (c *conversation) remember(answer string) {
+	c.typedMu.Lock()
+	defer c.typedMu.Unlock()
+	c.typed = append(c.typed, answer)
+}
+
+// redact takes what the user typed out of a text for the log: people type
+// passwords at every prompt. Very short answers stay, since they would turn
+// any text into noise and give nothing away.
+func (c *conversation) redact(text string) string {
+	const short = 6
+	c.typedMu.Lock()
+	defer c.typedMu.Unlock()
+	for _, t := range c.typed {
+		if len(t) >= short {
+			text = strings.ReplaceAll(text, t, "<typed>")
+		}
+	}
+	return text
+}
