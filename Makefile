@@ -53,19 +53,72 @@ $(BUILD)/pam_authn.so: $(MODULE_DEPS)
 	@mkdir -p $(BUILD)
 	$(CC) $(MODULE_CFLAGS) $(HARDENING) -shared -s -o $@ $(MODULE_SRC) $(MODULE_LDFLAGS) -lpam
 
-.PHONY: clean
-clean:
-	rm -rf $(BUILD)
-
 # What the build and the tests need. DEBIAN is installed with apt where it is
 # missing; sshd is neither started nor enabled by that.
-DEBIAN = gcc libc6-dev libpam0g-dev make git openssh-server openssh-client sudo login util-linux \
+DEBIAN = gcc libc6-dev libpam0g-dev make git openssh-server openssh-client sudo login util-linux at openssl \
 	protobuf-compiler python3-grpcio python3-protobuf
 
 .PHONY: deps
 deps:
 	@sh .ci/deps $(DEBIAN)
 
+# A private sshd on loopback, a login by script, nothing left behind.
+# DEMO=shell keeps it up for logins by hand.
+PROVIDER ?= passphrase
+ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
+
+.PHONY: demo
+demo: deps build
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BUILD)/tools/demo ./pamshim/demo
+	@$(ROOT) $(BUILD)/tools/demo -build $(BUILD) -provider $(PROVIDER) $(if $(filter shell,$(DEMO)),-stay)
+	@$(if $(filter shell,$(DEMO)),:,echo "To log in by hand: make demo DEMO=shell")
+
 .PHONY: test
 test: deps build
 	AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test -timeout 20m ./...
+
+# Longer runs of what "make test" runs in short: fuzzing, 10,000 calls, every
+# hostile host and every misbehaving provider many times over.
+.PHONY: soak
+soak: deps build
+	SOAK=1 AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test -count=1 -timeout 3h ./...
+
+# Prints ratios against peers of the same run. libpam-python and
+# python3-requests are measured too where they are installed.
+.PHONY: bench
+bench: build
+	@mkdir -p $(BUILD)/tools/bench
+	@cp $(BUILD)/pam_authn.so $(BUILD)/authn-* $(BUILD)/tools/bench/
+	@CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/tools/bench/authn-permit ./pamshim/bench/permit
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/tools/bench/empty ./pamshim/bench/empty
+	@$(GO) build -o $(BUILD)/tools/run-bench ./pamshim/bench
+	@$(ROOT) $(BUILD)/tools/run-bench -build $(BUILD)/tools/bench
+
+DESTDIR ?=
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+LIB = $(DESTDIR)$(LIBEXEC)
+
+# Builds nothing, so that "sudo make install" leaves nothing of root's in a
+# checkout. Providers are 0711: unreadable, hence not dumpable.
+.PHONY: install
+install:
+	@test -x $(BUILD)/pam_authn.so || { echo 'install: error: nothing is built' >&2; echo 'install: hint: run "make build" first, as yourself' >&2; exit 1; }
+	install -d -m 755 $(DESTDIR)$(SECURITYDIR) $(LIB) $(LIB)/providers $(BINDIR) $(DESTDIR)$(SYSCONFDIR)/authn
+	install -m 644 $(BUILD)/pam_authn.so $(DESTDIR)$(SECURITYDIR)/pam_authn.so
+	install -m 755 $(BUILD)/authn-worker $(LIB)/authn-worker
+	install -m 755 $(BUILD)/authnctl $(BINDIR)/authnctl
+	for p in $(PROVIDERS); do install -m 711 $(BUILD)/authn-$$p $(LIB)/providers/authn-$$p || exit 1; done
+	@test -n "$(DESTDIR)" || sh pamshim/adduser authn
+
+# Keeps what is yours: /etc/authn. The user authn goes, if install made it.
+.PHONY: uninstall
+uninstall:
+	@! grep -ls pam_authn.so /etc/pam.d/* 2>/dev/null || { echo 'uninstall: error: the files above still use pam_authn.so, and would lock everybody out' >&2; echo 'uninstall: hint: take its lines out first' >&2; exit 1; }
+	rm -f $(DESTDIR)$(SECURITYDIR)/pam_authn.so $(LIB)/authn-worker $(BINDIR)/authnctl
+	for p in $(PROVIDERS); do rm -f $(LIB)/providers/authn-$$p; done
+	-rmdir $(LIB)/providers $(LIB) $(DESTDIR)$(SYSCONFDIR)/authn 2>/dev/null || :
+	@test -n "$(DESTDIR)" || sh pamshim/adduser -r authn
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)

@@ -15,9 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// firstUID is where the machine's own users begin: above what a system hands
-// out, so that limits that count per uid count only ours.
-const firstUID = 30001
+// firstUID is where a machine's own users begin. Machines differ in it, because
+// limits and signals (kill -1) reach all processes of a uid in the system.
+func firstUID(ns string) int {
+	digits := strings.TrimFunc(ns, func(r rune) bool { return r < '0' || r > '9' })
+	n, _ := strconv.Atoi(digits)
+	return 20001 + n%400*100
+}
 
 // A User says how an account differs from the plainest one.
 type User struct {
@@ -25,7 +29,7 @@ type User struct {
 	Groups          []string // supplementary groups; missing ones are made
 	Shell           string   // defaults to /bin/sh
 	Home            string   // defaults to /home/NAME, and is made
-	UID             int      // defaults to the next free one; the primary group has the same number
+	UID             int      // defaults to one that no other machine uses; the primary group has the same number
 	PasswordExpired bool     // must choose a new password at login
 	AccountExpired  bool     // may not log in any more
 }
@@ -45,7 +49,7 @@ type Account struct {
 func (m *Machine) AddUser(name string, u User) Account {
 	m.tb.Helper()
 	hash := m.hash(u.Password)
-	m.inside(func() error { return addUser(name, u, hash) })
+	m.inside(func() error { return addUser(name, u, hash, firstUID(m.ns)) })
 	return m.Account(name)
 }
 
@@ -120,7 +124,10 @@ func (t *table) write() error {
 	return replaceFile(t.path, t.mode, []byte(b.String()))
 }
 
-type accounts struct{ passwd, shadow, group *table }
+type accounts struct {
+	passwd, shadow, group *table
+	firstID               int // of those that freeID gives out
+}
 
 func readAccounts() (a accounts, err error) {
 	if a.passwd, err = readTable("/etc/passwd", 0o644); err != nil {
@@ -195,11 +202,12 @@ func shadowRow(name, hash string, u User) []string {
 	return []string{name, hash, changed, "0", "99999", "7", "", expires, ""}
 }
 
-func addUser(name string, u User, hash string) error {
+func addUser(name string, u User, hash string, firstID int) error {
 	a, err := readAccounts()
 	if err != nil {
 		return err
 	}
+	a.firstID = firstID
 	made := a.passwd.find(name) == nil
 	if made {
 		a.addPasswd(name, u)
@@ -231,7 +239,7 @@ func (a accounts) addPasswd(name string, u User) {
 
 // freeID returns a number that is free both as a uid and as a gid.
 func (a accounts) freeID() int {
-	for id := firstUID; ; id++ {
+	for id := a.firstID; ; id++ {
 		taken := func(row []string) bool { return row[2] == strconv.Itoa(id) }
 		if !slices.ContainsFunc(a.passwd.rows, taken) && !slices.ContainsFunc(a.group.rows, taken) {
 			return id

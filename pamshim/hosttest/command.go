@@ -40,10 +40,6 @@ func (m *Machine) Command(user, name string, args ...string) *Cmd {
 		file, err = lookPath(name)
 		return err
 	})
-	groups := make([]uint32, 0, len(a.Groups))
-	for _, gid := range a.Groups {
-		groups = append(groups, uint32(gid))
-	}
 	return &Cmd{m: m, Cmd: &exec.Cmd{
 		Path: file,
 		Args: append([]string{name}, args...),
@@ -53,13 +49,21 @@ func (m *Machine) Command(user, name string, args ...string) *Cmd {
 			"PATH=" + searchPath, "LANG=C.UTF-8", "TERM=dumb",
 		},
 		SysProcAttr: &syscall.SysProcAttr{
-			Credential: &syscall.Credential{Uid: uint32(a.UID), Gid: uint32(a.GID), Groups: groups},
+			Credential: credential(a),
 			Setsid:     true, // else su and ssh would ask at the developer's terminal
 			Pdeathsig:  syscall.SIGKILL,
 		},
 		// What a program leaves behind may keep its output open.
 		WaitDelay: 2 * time.Second,
 	}}
+}
+
+func credential(a Account) *syscall.Credential {
+	c := &syscall.Credential{Uid: uint32(a.UID), Gid: uint32(a.GID)}
+	for _, gid := range a.Groups {
+		c.Groups = append(c.Groups, uint32(gid))
+	}
+	return c
 }
 
 // lookPath finds a program in the machine's PATH, or the system's: they are the

@@ -7,10 +7,15 @@
 //
 // A [Machine] is a private view of the system it runs on: the same programs and
 // libraries, but accounts, /etc/pam.d, sudoers, home folders, logs, terminals
-// and /dev/log of its own. Everything may be written there, /usr and
-// /etc included, and nothing of it reaches a disk. Processes and the network
-// are shared with the system, so that a test can look into /proc and a server
-// inside can be reached from outside.
+// and /dev/log of its own. Nothing that is written there reaches a disk:
+//
+//   - /etc, /opt, /usr and /var are the system's and can be written
+//   - /dev, /home, /root, /run, /tmp, /var/log, /var/mail and /var/spool are new
+//   - all other folders are the system's, and read-only
+//
+// [Machine.Install] brings in what was built outside. Processes, /proc and the
+// network are shared with the system, so that a test can look at what runs
+// inside, and a server there can be reached from outside.
 //
 //	m := hosttest.NewMachine(t)
 //	m.AddUser("alice", hosttest.User{Password: "open sesame", Groups: []string{"sudo"}})

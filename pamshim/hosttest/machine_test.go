@@ -61,6 +61,9 @@ func TestMachinesCoexist(t *testing.T) {
 	c1.Answer("Password: ", phrase)
 	c2.Answer("Password: ", "another")
 	c1.Expect(fmt.Sprint(one.Account("alice").UID))
+	if one.Account("alice").UID == two.Account("alice").UID {
+		t.Error("the machines' users share a uid")
+	}
 	c2.Expect(fmt.Sprint(two.Account("alice").UID))
 	c1.WantExit(0)
 	c2.WantExit(0)
@@ -161,7 +164,11 @@ func TestTerminal(t *testing.T) {
 		c := m.Spawn("alice", "sh", "-c", "setsid sleep 1000 & echo done")
 		c.WantExit(0)
 		c.Expect("done\n")
-		m.Run("root", "pkill", "-u", "alice", "sleep")
+		for _, p := range m.Processes() {
+			if p.Args[0] == "sleep" {
+				m.Run("root", "kill", fmt.Sprint(p.PID))
+			}
+		}
 		m.WaitIdle()
 	})
 	t.Run("parts_of_a_match_are_returned", func(t *testing.T) {
@@ -194,7 +201,7 @@ func TestFailuresTellWhatHappened(t *testing.T) {
 			m := hosttest.NewMachine(tb)
 			m.AddUser("alice", hosttest.User{Password: phrase})
 			m.PAM("sshd", hosttest.UnixStack)
-			m.Timeout = 2 * time.Second
+			m.Timeout = time.Second
 			fn(m)
 		})
 	}
@@ -204,9 +211,10 @@ func TestFailuresTellWhatHappened(t *testing.T) {
 	}{
 		"timeout": {
 			func(m *hosttest.Machine) {
+				m.Timeout = 3 * time.Second
 				m.SSHD(hosttest.SSHD{}).Login(hosttest.Login{User: "alice"}).Expect("Passphrase: ")
 			},
-			[]string{`alice@127.0.0.1: did not show "Passphrase: " in 2s`, "shows\n(alice@127.0.0.1) Password:", "--- sshd on port", "debug1: "},
+			[]string{`alice@127.0.0.1: did not show "Passphrase: " in 3s`, "shows\n(alice@127.0.0.1) Password:", "--- sshd on port", "debug1: "},
 		},
 		"early end": {
 			func(m *hosttest.Machine) { m.Spawn("alice", "sh", "-c", "echo oops; exit 3").Expect("root") },
@@ -221,7 +229,7 @@ func TestFailuresTellWhatHappened(t *testing.T) {
 				m.Run("alice", "sh", "-c", "setsid sleep 1001 >/dev/null 2>&1 &")
 				m.WaitIdle()
 			},
-			[]string{"after 2s there are still processes:", "sleep 1001"},
+			[]string{"after 1s there are still processes:", "sleep 1001"},
 		},
 		"log": {
 			func(m *hosttest.Machine) {
@@ -232,7 +240,7 @@ func TestFailuresTellWhatHappened(t *testing.T) {
 		},
 		"no end": {
 			func(m *hosttest.Machine) { m.Run("alice", "sh", "-c", "echo so far; exec sleep 1002") },
-			[]string{"no end after 2s", "so far"},
+			[]string{"no end after 1s", "so far"},
 		},
 		"typo": {
 			func(m *hosttest.Machine) { m.Spawn("alyce", "id") },

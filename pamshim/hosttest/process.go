@@ -47,10 +47,10 @@ type keeper struct {
 
 // startKeeper runs on the machine's thread.
 func startKeeper() (*keeper, error) {
-	k := &keeper{cmd: exec.Command("/bin/sh", "-c", keeperScript)}
+	k := &keeper{cmd: exec.Command("/bin/sh", "-c", `eval "$script"`)} // ps shows the arguments
 	k.cmd.Args[0] = "hosttest-keeper"
 	k.cmd.Stderr = &k.stderr
-	k.cmd.Env = []string{"PATH=" + searchPath}
+	k.cmd.Env = []string{"PATH=" + searchPath, "script=" + keeperScript}
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // out of reach of Ctrl-C and of killed groups
 	stdin, err := k.cmd.StdinPipe()
 	if err != nil {

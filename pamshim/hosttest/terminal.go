@@ -177,32 +177,17 @@ func (c *Terminal) ExpectMatch(pattern string) []string {
 	return c.expect("a match of "+pattern, re.FindSubmatchIndex)[1:]
 }
 
-// expect returns what was shown up to the end of the match, and the match's parts.
+// expect waits for a match. It returns what was shown up to the match's end, and
+// then the match and its parts.
 func (c *Terminal) expect(what string, find func(rest []byte) []int) []string {
 	c.m.tb.Helper()
 	var parts []string
 	over := false
-	look := func() bool {
+	c.changed.await(c.Timeout, func() bool {
 		over = c.over() // before the look: what is shown last is looked at too
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		rest := c.text[c.read:]
-		at := find(rest)
-		if at == nil {
-			return over
-		}
-		parts = append(parts, string(rest[:at[1]]))
-		for i := 0; i < len(at); i += 2 {
-			part := ""
-			if at[i] >= 0 {
-				part = string(rest[at[i]:at[i+1]])
-			}
-			parts = append(parts, part)
-		}
-		c.read += at[1]
-		return true
-	}
-	c.changed.await(c.Timeout, look)
+		parts = c.take(find)
+		return parts != nil || over
+	})
 	switch {
 	case parts != nil:
 	case over:
@@ -210,6 +195,27 @@ func (c *Terminal) expect(what string, find func(rest []byte) []int) []string {
 	default:
 		c.fail("did not show %s in %v", what, c.Timeout)
 	}
+	return parts
+}
+
+// take looks for a match in what has not been expected yet.
+func (c *Terminal) take(find func(rest []byte) []int) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rest := c.text[c.read:]
+	at := find(rest)
+	if at == nil {
+		return nil
+	}
+	parts := []string{string(rest[:at[1]])}
+	for i := 0; i < len(at); i += 2 {
+		part := ""
+		if at[i] >= 0 { // else this part took no part in the match
+			part = string(rest[at[i]:at[i+1]])
+		}
+		parts = append(parts, part)
+	}
+	c.read += at[1]
 	return parts
 }
 

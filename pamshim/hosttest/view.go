@@ -19,13 +19,8 @@ const mountSource = "hosttest"
 const defaultHostname = "testhost"
 
 // buildView gives the calling thread namespaces of its own and turns what it
-// sees into a private machine. Nothing is written to the system's disks: new
-// files live in a tmpfs that goes with the last process inside.
-//
-//   - /etc /opt /usr /var: overlays, so that they can be written
-//   - /dev /home /root /run /tmp, /var/{log,mail,spool,tmp}: new
-//   - /proc: the system's
-//   - all the rest: the system's, read-only
+// sees into a private machine, as the package comment describes it. New files
+// live in a tmpfs, which goes with the last process inside.
 func buildView(hostname string) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWUTS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
