@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -51,8 +52,9 @@ func orEmpty(json string) string {
 
 // A place is where a node came from in the administrator's file.
 type place struct {
-	key  string // "oidc[0].issuer"
-	line uint32 // 0: not known
+	key   string       // "oidc[0].issuer"
+	line  uint32       // 0: not known
+	wants reflect.Type // nil: not known
 }
 
 type decoder struct {
@@ -69,7 +71,7 @@ func (d *decoder) number(n *yaml.Node, pointer, key string, line uint32) {
 		line = l
 	}
 	n.Line = len(d.places)
-	d.places = append(d.places, place{key, line})
+	d.places = append(d.places, place{key: key, line: line})
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -110,13 +112,18 @@ func (d *decoder) at(i int) string {
 
 // check reports what of n does not fit t and would not be reported by YAML's
 // own decoding: keys that t has no field for, numbers where text is wanted
-// (0123 is not "0123"), and what types say that decode themselves.
+// (0123 is not "0123"), a point in a whole number, and what types say that
+// decode themselves.
 func (d *decoder) check(n *yaml.Node, t reflect.Type) {
 	t = deref(t)
+	d.places[n.Line].wants = t
 	switch {
 	case n.Tag == "!!null":
 	case n.Kind == yaml.ScalarNode && n.Tag != "!!str" && (t.Kind() == reflect.String || t == secretType):
-		d.problem(n, "wants text, not %s: put it in quotes", given(strings.TrimPrefix(n.Tag, "!!")))
+		d.problem(n, "wants text, not %s: put it in quotes", given(n.Tag))
+	case n.Kind != yaml.ScalarNode && decodesText(t), n.Tag == "!!float" && whole(t):
+		d.problem(n, "wants %s, not %s", wanted(t), given(n.Tag))
+		*n = nothing(n)
 	case custom(t):
 		d.custom(n, t)
 	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
@@ -145,7 +152,12 @@ func (d *decoder) custom(n *yaml.Node, t reflect.Type) {
 	} else {
 		d.problem(n, "%s", err)
 	}
-	*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}
+	*n = nothing(n)
+}
+
+// nothing is a node in n's place that sets nothing.
+func nothing(n *yaml.Node) yaml.Node {
+	return yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}
 }
 
 // repeats reports whether message has a value of n in it.
@@ -232,83 +244,94 @@ var (
 	textUnmarshaler = reflect.TypeFor[interface{ UnmarshalText([]byte) error }]()
 	yamlUnmarshaler = reflect.TypeFor[yaml.Unmarshaler]()
 	secretType      = reflect.TypeFor[authn.Secret]()
+	durationType    = reflect.TypeFor[time.Duration]()
 )
 
 // custom reports whether t decodes itself, so that its fields are not keys.
 func custom(t reflect.Type) bool {
-	p := reflect.PointerTo(t)
-	return p.Implements(textUnmarshaler) || p.Implements(yamlUnmarshaler)
+	return decodesText(t) || reflect.PointerTo(t).Implements(yamlUnmarshaler)
 }
 
-var (
-	yamlLine  = regexp.MustCompile(`(?s)^line (\d+): (.*)$`)
-	yamlWrong = regexp.MustCompile(`(?s)^cannot unmarshal !!(\w+) .*into (\S+)$`)
-)
+// decodesText reports whether t decodes itself, and from nothing but text.
+func decodesText(t reflect.Type) bool {
+	p := reflect.PointerTo(t)
+	return p.Implements(textUnmarshaler) && !p.Implements(yamlUnmarshaler)
+}
 
-// wrongTypes takes from YAML's messages which node they are about, what was
-// given and what is wanted, and nothing else: they repeat values.
+func whole(t reflect.Type) bool {
+	return t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64 && t != durationType && !custom(t)
+}
+
+var yamlWrong = regexp.MustCompile(`^line (\d+): cannot unmarshal (!!\w+) `)
+
+// wrongTypes takes from YAML's messages which node they are about and what was
+// given, and nothing else: they repeat values.
 func (d *decoder) wrongTypes(e *yaml.TypeError) {
 	for _, message := range e.Errors {
-		where, what := d.file, "this value does not fit"
-		if m := yamlLine.FindStringSubmatch(message); m != nil {
-			if i, err := strconv.Atoi(m[1]); err == nil && i < len(d.places) {
-				where = d.at(i)
-			}
-			message = m[2]
+		m := yamlWrong.FindStringSubmatch(message)
+		if m == nil {
+			d.problems = append(d.problems, fmt.Errorf("%s: a value does not fit", d.file))
+			continue
 		}
-		if m := yamlWrong.FindStringSubmatch(message); m != nil {
-			what = mismatch(m[2], m[1])
+		i, err := strconv.Atoi(m[1])
+		if err != nil || i >= len(d.places) {
+			i = 0
 		}
-		d.problems = append(d.problems, fmt.Errorf("%s: %s", where, what))
+		d.problems = append(d.problems, fmt.Errorf("%s: %s", d.at(i), mismatch(d.places[i].wants, m[2])))
 	}
 }
 
-func mismatch(goType, tag string) string {
-	if wanted(goType) == "a whole number" && tag == "int" {
+func mismatch(want reflect.Type, tag string) string {
+	switch {
+	case want == nil || custom(want):
+		return "this value does not fit"
+	case whole(want) && tag == "!!int":
 		return "wants a whole number that is neither so large nor negative"
 	}
-	return fmt.Sprintf("wants %s, not %s", wanted(goType), given(tag))
+	return fmt.Sprintf("wants %s, not %s", wanted(want), given(tag))
 }
 
-// wanted and given put YAML's and Go's type names into an administrator's words.
-func wanted(goType string) string {
+// wanted and given put Go's and YAML's types into an administrator's words.
+func wanted(t reflect.Type) string {
 	switch {
-	case goType == "time.Duration":
+	case t == durationType:
 		return `a duration with its unit, such as "1.5s"`
-	case goType == "bool":
-		return "true or false"
-	case goType == "string" || goType == "authn.Secret":
-		return "text"
-	case strings.HasPrefix(goType, "int") || strings.HasPrefix(goType, "uint"):
+	case whole(t):
 		return "a whole number"
-	case strings.HasPrefix(goType, "float"):
+	case decodesText(t):
+		return "text"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float32, reflect.Float64:
 		return "a number"
-	case strings.HasPrefix(goType, "[]"):
+	case reflect.Slice, reflect.Array:
 		return "a list"
-	case strings.HasPrefix(goType, "map["):
-		return "keys and values"
 	}
 	return "keys and values"
 }
 
 func given(tag string) string {
 	switch tag {
-	case "str":
+	case "!!str":
 		return "text"
-	case "int":
+	case "!!int":
 		return "a number"
-	case "float":
+	case "!!float":
 		return "a number with a point"
-	case "bool":
+	case "!!bool":
 		return "true or false"
-	case "seq":
+	case "!!seq":
 		return "a list"
-	case "map":
+	case "!!map":
 		return "keys and values"
-	case "null":
+	case "!!null":
 		return "nothing"
 	}
-	return tag
+	return "something else"
 }
 
 // secretKeys lists the paths of the keys of t whose type is authn.Secret, as

@@ -25,7 +25,8 @@ type conversation struct {
 	stream grpc.BidiStreamingServer[wire.FromWorker, wire.FromProvider]
 	cancel context.CancelCauseFunc
 
-	asking sync.Mutex // held for the length of one exchange with the user
+	asking   sync.Mutex    // held for the length of one exchange with the user
+	allowing chan struct{} // has as many places as Allows may be unanswered
 
 	mu      sync.Mutex
 	sending sync.Mutex
@@ -36,7 +37,11 @@ type conversation struct {
 var _ authn.Conversation = (*conversation)(nil)
 
 func newConversation(ctx context.Context, stream grpc.BidiStreamingServer[wire.FromWorker, wire.FromProvider], cancel context.CancelCauseFunc) *conversation {
-	return &conversation{ctx: ctx, stream: stream, cancel: cancel, answers: map[uint32]chan *wire.FromWorker{}}
+	return &conversation{
+		ctx: ctx, stream: stream, cancel: cancel,
+		allowing: make(chan struct{}, maxAllows),
+		answers:  map[uint32]chan *wire.FromWorker{},
+	}
 }
 
 var errWorkerGone = errors.New("the worker has ended the call")
@@ -161,6 +166,12 @@ func (c *conversation) Waiting(limit time.Duration) {
 
 // allow is what authn.Request.Allow calls.
 func (c *conversation) allow(ctx context.Context, key string, n int, window time.Duration) (bool, error) {
+	select {
+	case c.allowing <- struct{}{}:
+		defer func() { <-c.allowing }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
 	m, err := c.ask(ctx, func(id uint32) *wire.FromProvider {
 		return &wire.FromProvider{Message: &wire.FromProvider_Allow{Allow: &wire.Allow{
 			Id: id, Key: strings.ToValidUTF8(key, "?"), N: uint32(n), WindowMs: toMillis(window), //nolint:gosec // bounded by Allow
@@ -184,7 +195,7 @@ func (c *conversation) logHandler() slog.Handler {
 	return slog.NewTextHandler(logWriter{c}, &slog.HandlerOptions{
 		Level: slog.LevelDebug,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
+			if len(groups) == 0 && a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime {
 				return slog.Attr{}
 			}
 			return a

@@ -15,12 +15,13 @@ import (
 )
 
 // A peerCheck judges who is at the other end of a unix socket. The kernel
-// recorded these credentials when the other end connected or listened.
+// recorded these credentials when the other end connected or listened; its pid
+// is 0 for a process that this one cannot see.
 type peerCheck func(*syscall.Ucred) error
 
 // peerParent accepts only the process that started this one.
 func peerParent(c *syscall.Ucred) error {
-	if int(c.Pid) != os.Getppid() {
+	if c.Pid <= 0 || int(c.Pid) != os.Getppid() {
 		return fmt.Errorf("process %d is not this provider's worker", c.Pid)
 	}
 	return nil
@@ -29,7 +30,7 @@ func peerParent(c *syscall.Ucred) error {
 // peerProcess accepts only the process pid under user id uid.
 func peerProcess(pid int, uid uint32) peerCheck {
 	return func(c *syscall.Ucred) error {
-		if int(c.Pid) != pid || c.Uid != uid {
+		if c.Pid <= 0 || int(c.Pid) != pid || c.Uid != uid {
 			return fmt.Errorf("the socket belongs to process %d of uid %d, not to the provider", c.Pid, c.Uid)
 		}
 		return nil

@@ -170,7 +170,11 @@ func (r *Remote) call(ctx context.Context, start *wire.Start, req *authn.Request
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	return e.outcome(authn.Call(start.GetCall()), res)
+	id, err := e.outcome(authn.Call(start.GetCall()), res)
+	if err == nil && ctx.Err() != nil { // success after the end is none
+		return authn.Identity{}, broken("after the result", status.FromContextError(ctx.Err()).Err())
+	}
+	return id, err
 }
 
 // exchange is the worker's side of one stream.
@@ -417,6 +421,9 @@ func violation(what string) error {
 // broken turns a transport's error into a system_err without the provider's
 // own text: gRPC's statuses carry whatever the other side likes.
 func broken(what string, err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", what, authn.ErrSystem)
+	}
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("%s: timed out: %w", what, authn.ErrSystem)
@@ -426,6 +433,8 @@ func broken(what string, err error) error {
 		return fmt.Errorf("%s: a message of more than %d bytes: %w", what, authn.MaxMessage, authn.ErrSystem)
 	case codes.Unimplemented:
 		return fmt.Errorf("%s: not implemented by this provider: %w", what, authn.ErrSystem)
+	case codes.Unknown:
+		return fmt.Errorf("%s: an error of the provider's own: %w", what, authn.ErrSystem)
 	case codes.Internal, codes.InvalidArgument:
 		return fmt.Errorf("%s: garbage on the wire: %w", what, authn.ErrSystem)
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +31,9 @@ type Process struct {
 	cmd    *exec.Cmd
 	uid    uint32
 	dir    string
+
+	// stranger says who was found behind the provider's socket instead.
+	stranger atomic.Pointer[string]
 }
 
 // Options are what [Start] needs.
@@ -92,7 +96,12 @@ func Start(o Options) (*Process, error) {
 // there is none.
 func (p *Process) credentials() grpc.DialOption {
 	return grpc.WithTransportCredentials(peerCredentials{check: func(c *syscall.Ucred) error {
-		return peerProcess(p.Pid(), p.uid)(c)
+		err := peerProcess(p.Pid(), p.uid)(c)
+		if err != nil {
+			who := err.Error()
+			p.stranger.Store(&who)
+		}
+		return err
 	}})
 }
 
@@ -137,6 +146,9 @@ func (p *Process) Connect(ctx context.Context) error {
 			return fmt.Errorf("the provider's socket: %s: %w", firstLine(d.err), authn.ErrSystem)
 		}
 		desc, err := describe(ctx, d.rpc)
+		if who := p.stranger.Load(); who != nil {
+			return violation(*who)
+		}
 		p.rpc, p.desc = d.rpc, desc
 		return err
 	}
@@ -172,15 +184,15 @@ func (p *Process) Kill() {
 // startError puts go-plugin's errors, which are texts, into an
 // administrator's words.
 func startError(err error) error {
-	text := err.Error()
+	text := strings.ToLower(err.Error())
 	why := firstLine(err)
 	switch {
-	case strings.Contains(text, "incompatible API version"):
+	case strings.Contains(text, "incompatible api version"):
 		why = fmt.Sprintf("it speaks another version of the protocol than %d: install a provider built for this version", ProtocolVersion)
-	case strings.Contains(text, "exited before we could connect"), strings.Contains(text, "Failed to read any lines"):
-		why = "it exited at once: run it by hand and read its journal"
-	case strings.Contains(text, "unrecognized remote plugin message"),
-		strings.Contains(text, "error parsing"), strings.Contains(text, "incompatible core api"):
+	case strings.Contains(text, "exited before we could connect"), strings.Contains(text, "failed to read any lines"):
+		why = "it exited at once, without go-plugin's handshake line: run it by hand and read its journal"
+	case strings.Contains(text, "unrecognized remote plugin message"), strings.Contains(text, "error parsing"),
+		strings.Contains(text, "incompatible core api"), strings.Contains(text, "unknown address type"):
 		why = "it is not a provider: it did not begin with go-plugin's handshake line"
 	case strings.Contains(text, "timeout while waiting"):
 		why = "it did not start in time"

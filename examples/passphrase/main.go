@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -29,7 +30,8 @@ type Provider struct{ hash []byte }
 func New(c Config, _ *slog.Logger) (*Provider, error) {
 	hash := []byte(c.Hash.Reveal())
 	if _, err := bcrypt.Cost(hash); err != nil {
-		return nil, fmt.Errorf("hash: not a bcrypt hash (make one with \"htpasswd -nBC 12 ''\"): %w", err)
+		// err would tell how the value begins, and that may be a passphrase.
+		return nil, errors.New(`hash: not a bcrypt hash: make one with "mkpasswd -m bcrypt -R 12" (Debian: whois)`)
 	}
 	return &Provider{hash}, nil
 }

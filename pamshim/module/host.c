@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -243,12 +244,15 @@ void host_say(struct call *c)
 }
 
 /* A regular file is somebody's, not a log; under setuid a terminal is the
- * caller's screen. */
+ * caller's screen; and a line to /dev/null would be lost, where syslog may
+ * have it. */
 bool host_stderr_usable(void)
 {
 	struct stat st;
 
 	if (fstat(STDERR_FILENO, &st) != 0 || (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode)))
+		return false;
+	if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
 		return false;
 	return (getuid() == geteuid() && getgid() == getegid()) || !isatty(STDERR_FILENO);
 }

@@ -175,10 +175,12 @@ static void watch(pid_t worker, pid_t host)
 
 static _Noreturn void waiter(const struct plan *p)
 {
+	const struct rlimit none = {0, 0};
 	pid_t self = getpid(), worker;
 
 	if (getppid() != p->host || !become())
 		_exit(1);
+	(void)setrlimit(RLIMIT_CORE, &none); /* we are a copy of the host's memory */
 	(void)setsid();
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	(void)prctl(PR_SET_NAME, "authn-waiter");

@@ -48,14 +48,29 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Test binaries run at the same time: one build, under a lock. (Not on
-	// go.mod: the go command locks that itself.)
-	cmd := exec.Command("flock", filepath.Join(root, "Makefile"), "make", "-s", "-C", root, "build") //nolint:gosec // our own Makefile
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make build: %w\n%s", err, out)
-	}
-	return filepath.Join(root, "build"), nil
+	return filepath.Join(root, "build"), locked(root, "make", "-s", "-C", root, "build")
 })
+
+var buildScenario = sync.OnceValues(func() (string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(root, "build", "test", "authn-scenario")
+	return program, locked(root, "go", "build", "-C", root, "-tags", "osusergo,netgo,grpcnotrace",
+		"-o", program, "./pamshim/pamtest/cmd/authn-scenario")
+})
+
+// locked runs a build. Test binaries run at the same time: one build, under a
+// lock. (Not on go.mod: the go command locks that itself.)
+func locked(root string, build ...string) error {
+	cmd := exec.Command("flock", append([]string{filepath.Join(root, "Makefile")}, build...)...) //nolint:gosec // our own builds
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(build, " "), err, out)
+	}
+	return nil
+}
 
 func moduleRoot() (string, error) {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
@@ -75,18 +90,59 @@ func Build(t testing.TB) string {
 	return dir
 }
 
+// ScenarioProgram returns the path of the built provider authn-scenario, which
+// does what its configuration says; see its package comment. It is not part
+// of a build.
+func ScenarioProgram(t testing.TB) string {
+	t.Helper()
+	program, err := buildScenario()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+// Scenario puts provider scenario into the tree.
+func Scenario(t testing.TB, tree Tree) {
+	t.Helper()
+	CopyFile(t, ScenarioProgram(t), tree.Provider("scenario"), 0o755)
+}
+
 // Install copies the build to a new folder that can be trusted, and removes it
 // when the test ends.
 func Install(t testing.TB) Tree {
 	t.Helper()
-	tree := Tree{t.TempDir()}
-	// TempDir's parents are 0755 or sticky, but its own mode follows the umask.
-	if err := os.Chmod(tree.Dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(filepath.Dir(tree.Dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	tree := Tree{Dir(t)}
+	install(t, tree)
+	return tree
+}
+
+var shared struct {
+	once sync.Once
+	dir  string
+}
+
+// Shared returns a tree with the build and provider scenario that all tests of
+// the process share, which none of them may change. Main removes it.
+func Shared(t testing.TB) Tree {
+	t.Helper()
+	shared.once.Do(func() {
+		dir, err := os.MkdirTemp("", "authn-tree-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.dir = dir
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the module reads there
+			t.Fatal(err)
+		}
+		install(t, Tree{dir})
+		Scenario(t, Tree{dir})
+	})
+	return Tree{shared.dir}
+}
+
+func install(t testing.TB, tree Tree) {
+	t.Helper()
 	entries, err := os.ReadDir(Build(t))
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +152,18 @@ func Install(t testing.TB) Tree {
 			CopyFile(t, filepath.Join(Build(t), e.Name()), filepath.Join(tree.Dir, e.Name()), 0o755)
 		}
 	}
-	return tree
+}
+
+// Dir is t.TempDir, but trusted whatever the umask.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // the module reads there
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // CopyFile copies a file and gives the copy mode.
@@ -106,7 +173,7 @@ func CopyFile(t testing.TB, from, to string, mode os.FileMode) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close()                                                      //nolint:errcheck // only read
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode) //nolint:gosec // as above
 	if err != nil {
 		t.Fatal(err)

@@ -59,9 +59,12 @@ func (c *Call) Serve(ctx context.Context) frame.Result {
 	}
 	id, err := c.decide(ctx, lineErr)
 	result := authn.ResultOf(err)
-	if hold := c.pace.hold(ctx, err == nil); hold != nil && err == nil {
-		id, err = authn.Identity{}, fmt.Errorf("%w: %w", hold, authn.ErrSystem)
-		result = authn.ErrSystem
+	// Who gave up need not wait: their own doing tells them nothing.
+	if c.conv.over() == nil {
+		if hold := c.pace.hold(ctx, err == nil); hold != nil && err == nil {
+			id, err = authn.Identity{}, fmt.Errorf("%w: %w", hold, authn.ErrSystem)
+			result = authn.ErrSystem
+		}
 	}
 	c.log(id, result, err)
 	c.explain(result)
@@ -86,7 +89,7 @@ func (c *Call) decide(ctx context.Context, lineErr error) (authn.Identity, error
 		c.Journal.Line(journal.Warning, "provider", c.line.Name, "log", p.Sandbox)
 	}
 	if err != nil {
-		return authn.Identity{}, c.timedOut(ctx, fault(err))
+		return authn.Identity{}, c.ended(ctx, fault(err))
 	}
 	c.Journal.Debugf("provider %s version %s runs as process %d", c.line.Program, p.Description().Version, p.Pid())
 	if err := c.config.CheckSecrets(p.Description().SecretKeys); err != nil {
@@ -94,7 +97,7 @@ func (c *Call) decide(ctx context.Context, lineErr error) (authn.Identity, error
 	}
 	p.Config, p.Started, p.Log = c.config.Provider, c.started, c.providerLog
 	id, err := c.dispatch(withLimits(ctx, c.line.Name), p)
-	return id, c.timedOut(ctx, err)
+	return id, c.ended(ctx, err)
 }
 
 // fault makes err a system_err, whatever it wraps.
@@ -102,11 +105,16 @@ func fault(err error) error {
 	return fmt.Errorf("%s: %w", err.Error(), authn.ErrSystem)
 }
 
-// timedOut says so where err comes from the deadline, which reaches us as some
-// broken connection.
-func (c *Call) timedOut(ctx context.Context, err error) error {
-	if err != nil && errors.Is(context.Cause(ctx), errTimeout) {
+// ended says so where err comes from our ending the call, which reaches us as
+// some broken connection.
+func (c *Call) ended(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		return nil
+	case errors.Is(cause, errTimeout):
 		return fmt.Errorf("%w (%s): %w", errTimeout, c.line.Timeout, authn.ErrSystem)
+	case errors.Is(cause, errGaveUp):
+		return fmt.Errorf("%w: %w", errGaveUp, authn.ErrConv)
 	}
 	return err
 }

@@ -10,7 +10,11 @@ import (
 	"time"
 )
 
-var errTimeout = errors.New("the line's timeout has passed")
+// Why a call is ended before the provider is done.
+var (
+	errTimeout = errors.New("the line's timeout has passed")
+	errGaveUp  = errors.New("the user could not be asked or gave up")
+)
 
 // clock ends a context when the line's machine time is used up. It stands
 // still while the host's conversation is open.

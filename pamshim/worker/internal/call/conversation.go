@@ -31,7 +31,7 @@ type conversation struct {
 
 	mu     sync.Mutex      // held for the length of one exchange
 	held   []frame.Message // texts that wait for the next exchange
-	broken error           // the module is gone
+	broken error           // the module is gone, or the user is
 
 	typedMu sync.Mutex
 	typed   []string // what the user typed, to be kept from the log
@@ -97,11 +97,12 @@ func (c *conversation) tell(m frame.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = append(c.held, m)
-	if c.pace.stepping() && len(c.held) < frame.Messages {
-		return c.broken
+	if !c.pace.stepping() || len(c.held) == frame.Messages {
+		// An application without a screen, such as cron, cannot show it;
+		// whether it can ask is for a prompt to find out.
+		_, _ = c.exchange(nil)
 	}
-	_, err := c.exchange(nil)
-	return err
+	return c.broken
 }
 
 // ask shows one prompt and returns the answer. The next stretch begins with
@@ -113,11 +114,29 @@ func (c *conversation) ask(m frame.Message) (string, error) {
 	answers, err := c.exchange(&m)
 	c.pace.restart()
 	if err != nil {
+		c.giveUp(err)
 		return "", err
 	}
 	answer := answers[len(answers)-1]
 	c.remember(answer)
 	return answer, nil
+}
+
+// giveUp ends the call soon after the user did: the provider gets a moment to
+// end by itself, and nobody is asked again.
+func (c *conversation) giveUp(err error) {
+	const grace = time.Second
+	if c.broken == nil {
+		c.broken = err
+		time.AfterFunc(grace, func() { c.clock.cancel(errGaveUp) })
+	}
+}
+
+// over says why nobody can be asked any more, or nil.
+func (c *conversation) over() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.broken
 }
 
 // exchange sends the held texts and m, if any, to the module as one

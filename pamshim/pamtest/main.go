@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: The pam-authn authors
+// SPDX-License-Identifier: Apache-2.0
+
+package pamtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+)
+
+// insideEnv tells the test binary that it runs in a view of its own.
+const insideEnv = "AUTHN_TEST_INSIDE"
+
+// Main runs the tests of a package that calls libpam in its own process:
+//
+//	func TestMain(m *testing.M) { pamtest.Main(m) }
+//
+// Under root it runs them in a copy of this process that sees /run, /var/lib,
+// /dev/log and the accounts of its own: what the module and the worker leave
+// behind, and whom the tests need, never reaches the system. [Log] reads what
+// they log. Otherwise it runs them as they are, and those that begin with
+// [Root] are skipped.
+func Main(m *testing.M) {
+	if os.Geteuid() == 0 && os.Getenv(insideEnv) == "" {
+		os.Exit(again())
+	}
+	if os.Geteuid() == 0 {
+		if err := enterView(); err != nil {
+			fmt.Fprintln(os.Stderr, "pamtest: a private view of the system:", err)
+			os.Exit(2)
+		}
+	}
+	code := m.Run()
+	_ = os.RemoveAll(shared.dir)
+	os.Exit(code)
+}
+
+// again runs this test binary in a mount namespace of its own.
+func again() int {
+	runtime.LockOSThread()                                // Pdeathsig means this thread
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:gosec // ourselves
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		fmt.Fprintln(os.Stderr, "pamtest: a mount namespace:", err)
+		return 2
+	}
+	if code := cmd.ProcessState.ExitCode(); code >= 0 {
+		return code
+	}
+	return 2 // a signal
+}
+
+// Root skips a test that only root can run. With CI=true it fails instead:
+// there, a test that never runs is a fault.
+func Root(t testing.TB) {
+	t.Helper()
+	switch {
+	case os.Geteuid() == 0:
+	case os.Getenv("CI") == "true":
+		t.Fatal("CI must be able to run this test: it needs root")
+	default:
+		t.Skip("needs root")
+	}
+}
