@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -110,7 +111,10 @@ func byHand(stdout, stderr io.Writer, args []string) int {
 	if len(program) > len("authn-") && program[:len("authn-")] == "authn-" {
 		name = program[len("authn-"):]
 	}
-	if installed(args[0]) {
+	if path, err := filepath.Abs(provider); err == nil && strings.Contains(provider, "/") {
+		provider = path // PAM lines take whole paths only
+	}
+	if installed(provider) {
 		provider = name
 	}
 	_, _ = fmt.Fprintf(stderr, usage, program, provider, name)

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +26,8 @@ func TestAProviderStartedByHandExplainsItself(t *testing.T) {
 		{[]string{"/usr/libexec/authn/providers/authn-cat"}, 2, "", []string{
 			"authn-cat is a provider for pam_authn", "provider=cat\n", "/etc/authn/cat.yaml", "--provider cat --user NAME",
 		}},
-		{[]string{"build/authn-cat"}, 2, "", []string{"provider=build/authn-cat\n", "/etc/authn/cat.yaml"}},
-		{[]string{"./cat", "-help"}, 2, "", []string{"cat is a provider", "provider=./cat\n"}},
+		{[]string{"build/authn-cat"}, 2, "", []string{"provider=" + here(t, "build/authn-cat") + "\n", "/etc/authn/cat.yaml"}},
+		{[]string{"./cat", "-help"}, 2, "", []string{"cat is a provider", "provider=" + here(t, "cat") + "\n"}},
 		{[]string{"authn-"}, 2, "", []string{"authn- is a provider"}},
 		{[]string{"build/authn-cat", "--version"}, 0, "authn-cat ", nil},
 		{[]string{"build/authn-cat", "-version"}, 0, "authn-cat ", nil},
@@ -45,6 +46,16 @@ func TestAProviderStartedByHandExplainsItself(t *testing.T) {
 			}
 		}
 	}
+}
+
+// here is the whole path of a relative one: PAM lines take no other.
+func here(t *testing.T, path string) string {
+	t.Helper()
+	whole, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return whole
 }
 
 func TestWireText(t *testing.T) {
@@ -146,5 +157,29 @@ func TestAnAsThatPanicsBeforeThereIsAProviderAnnouncesEverything(t *testing.T) {
 	s := &server{zero: (*needy)(nil)}
 	if got := len(s.capabilities()); got != 4 {
 		t.Errorf("%d capabilities", got)
+	}
+}
+
+// A worker may give up by closing its side, without breaking the stream.
+func TestAWorkerThatClosesItsSideEndsTheCall(t *testing.T) {
+	stream, err := remoteOf(t, service(newSentry)).rpc.Call(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = stream.Send(&wire.FromWorker{Message: &wire.FromWorker_Start{Start: &wire.Start{Call: wire.CallType_CALL_AUTHENTICATE}}})
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.GetPrompt() != nil {
+			_ = stream.CloseSend()
+		}
+		if r := m.GetResult(); r != nil {
+			if authn.Result(r.GetCode()) != authn.ErrConv {
+				t.Errorf("got %v, want conv_err", r)
+			}
+			return
+		}
 	}
 }

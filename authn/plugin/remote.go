@@ -27,6 +27,7 @@ import (
 const (
 	maxLogLines = 64 // per call
 	maxAllows   = 8  // unanswered at the same time
+	maxCounted  = 64 // answers to Allow per call: all providers share the store
 )
 
 // A Description is what a provider says of itself.
@@ -193,7 +194,8 @@ type exchange struct {
 	started bool
 	asked   int
 	lines   int
-	allows  int
+	allows  int // unanswered
+	counted int
 }
 
 func (e *exchange) send(m *wire.FromWorker) error {
@@ -348,12 +350,15 @@ func (e *exchange) allow(a *wire.Allow) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.allows++
+	e.counted++
 	n, window := int64(a.GetN()), millis(a.GetWindowMs())
 	switch {
 	case !e.started:
 		return violation("Allow before Started")
 	case e.allows > maxAllows:
 		return violation(fmt.Sprintf("more than %d questions of Allow at once", maxAllows))
+	case e.counted > maxCounted:
+		return violation(fmt.Sprintf("more than %d questions of Allow", maxCounted))
 	case a.GetKey() == "" || len(a.GetKey()) > authn.MaxAllowKey || n < 1 || n > authn.MaxAllowCount ||
 		window <= 0 || window > authn.MaxAllowWindow:
 		return violation("an Allow out of bounds")
@@ -418,6 +423,10 @@ func violation(what string) error {
 	return fmt.Errorf("the provider broke the protocol: %s: %w", what, authn.ErrSystem)
 }
 
+// ErrHungUp is in the error of a call whose connection the provider broke, by
+// its own end or otherwise.
+var ErrHungUp = errors.New("the connection broke")
+
 // broken turns a transport's error into a system_err without the provider's
 // own text: gRPC's statuses carry whatever the other side likes.
 func broken(what string, err error) error {
@@ -438,7 +447,7 @@ func broken(what string, err error) error {
 	case codes.Internal, codes.InvalidArgument:
 		return fmt.Errorf("%s: garbage on the wire: %w", what, authn.ErrSystem)
 	}
-	return fmt.Errorf("%s: the connection broke (%s): %w", what, status.Code(err), authn.ErrSystem)
+	return fmt.Errorf("%s: %w (%s): %w", what, ErrHungUp, status.Code(err), authn.ErrSystem)
 }
 
 // clean takes from text what could act on a terminal or forge a line there:
@@ -450,7 +459,7 @@ func clean(text string) string {
 		case r == '\n' || r == '\t':
 			return r
 		case unicode.IsControl(r), r == utf8.RuneError,
-			r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+			r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x200e, r == 0x200f, r == 0x061c:
 			return '?'
 		}
 		return r

@@ -19,6 +19,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/pam-authn/pam-authn/authn"
 	"github.com/pam-authn/pam-authn/authn/plugin/wire"
@@ -61,7 +63,12 @@ type Options struct {
 
 // Start starts a provider through go-plugin, in the calling OS thread. It
 // returns once the provider has said where it listens; Connect does the rest.
-func Start(o Options) (*Process, error) {
+func Start(o Options) (p *Process, err error) {
+	defer func() { // a certificate in the handshake line does that to go-plugin
+		if recover() != nil {
+			err = startError(errHandshake)
+		}
+	}()
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
 	}
@@ -69,7 +76,7 @@ func Start(o Options) (*Process, error) {
 		o.Stderr = io.Discard
 	}
 	o.Cmd.Env = append(o.Cmd.Env, goplugin.EnvUnixSocketDir+"="+o.Dir)
-	p := &Process{cmd: o.Cmd, uid: o.UID, dir: o.Dir}
+	p = &Process{cmd: o.Cmd, uid: o.UID, dir: o.Dir}
 	p.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  Handshake,
 		VersionedPlugins: plugins(nil),
@@ -80,7 +87,7 @@ func Start(o Options) (*Process, error) {
 		StartTimeout:     o.Timeout,
 		Stderr:           o.Stderr,
 		Logger:           hclog.NewNullLogger(),
-		GRPCDialOptions:  []grpc.DialOption{p.credentials(), limits()},
+		GRPCDialOptions:  []grpc.DialOption{p.credentials(), limits(), grpc.WithStreamInterceptor(onlyOurs)},
 	})
 	addr, err := p.client.Start()
 	if err != nil {
@@ -108,6 +115,16 @@ func (p *Process) credentials() grpc.DialOption {
 func limits() grpc.DialOption {
 	return grpc.WithDefaultCallOptions(
 		grpc.MaxCallRecvMsgSize(authn.MaxMessage), grpc.MaxCallSendMsgSize(authn.MaxMessage))
+}
+
+// onlyOurs keeps go-plugin from opening its broker and its copy of standard
+// output: nobody wants them, they cost every call, and what a provider sends
+// there is kept without bounds.
+func onlyOurs(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if method != wire.Provider_Call_FullMethodName {
+		return nil, status.Error(codes.Unimplemented, "not used")
+	}
+	return open(ctx, desc, conn, method, opts...)
 }
 
 // Pid is the provider's process id, or 0 if there is no process.
@@ -180,6 +197,24 @@ func (p *Process) Kill() {
 		_ = p.cmd.Process.Kill() // by pidfd; an error means that it is gone
 	}
 }
+
+// Ended says how the provider's process ended ("signal: killed"), or "" if it
+// runs or that is not known. It waits a moment for a process that is ending.
+func (p *Process) Ended() string {
+	if p == nil || p.cmd.Process == nil {
+		return ""
+	}
+	for range 20 {
+		if p.client.Exited() {
+			return p.cmd.ProcessState.String()
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return ""
+}
+
+// errHandshake is worded like go-plugin's own.
+var errHandshake = errors.New("unrecognized remote plugin message")
 
 // startError puts go-plugin's errors, which are texts, into an
 // administrator's words.

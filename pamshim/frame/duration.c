@@ -5,18 +5,21 @@
 
 #include <string.h>
 
-enum { DAY_MS = 24 * 3600 * 1000 };
+static const int64_t day_ns = 24 * INT64_C(3600000000000);
 
 static const struct {
 	const char *name;
-	int64_t us;
-} units[] = {{"ms", 1000}, {"us", 1}, {"s", 1000000}, {"m", 60000000}, {"h", 3600000000}};
+	int64_t ns;
+} units[] = {
+	{"ms", 1000000}, {"us", 1000}, {"s", 1000000000}, {"m", 60000000000}, {"h", 3600000000000},
+};
 
-/* number reads digits and at most one point, in millionths. */
-static bool number(const char **at, int64_t *millionths)
+/* number reads digits and at most one point with three digits behind it, in
+ * thousandths: of any unit, that is a whole number of nanoseconds. */
+static bool number(const char **at, int64_t *thousandths)
 {
 	const char *s = *at;
-	int64_t value = 0, scale = 1000000;
+	int64_t value = 0, scale = 1000;
 	bool digits = false, point = false;
 
 	for (; (*s >= '0' && *s <= '9') || (*s == '.' && !point); s++) {
@@ -27,16 +30,18 @@ static bool number(const char **at, int64_t *millionths)
 		digits = true;
 		if (point)
 			scale /= 10;
-		value += point ? (*s - '0') * scale : value * 9 + (*s - '0') * scale;
-		if (value > (int64_t)DAY_MS * 1000000)
+		else
+			value *= 10;
+		value += (*s - '0') * scale;
+		if (value > day_ns || scale == 0)
 			return false;
 	}
 	*at = s;
-	*millionths = value;
+	*thousandths = value;
 	return digits;
 }
 
-/* unit reads a unit's name, in microseconds. */
+/* unit reads a unit's name, in nanoseconds. Returns 0 for any other. */
 static int64_t unit(const char **at)
 {
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
@@ -44,7 +49,7 @@ static int64_t unit(const char **at)
 
 		if (strncmp(*at, units[i].name, len) == 0) {
 			*at += len;
-			return units[i].us;
+			return units[i].ns;
 		}
 	}
 	return 0;
@@ -52,23 +57,22 @@ static int64_t unit(const char **at)
 
 bool frame_duration(const char *text, int64_t *ms)
 {
-	const int64_t max_us = (int64_t)DAY_MS * 1000;
 	int64_t sum = 0, value = 0;
 
-	if (*text == '\0')
-		return false;
 	while (*text != '\0') {
-		int64_t us;
+		int64_t ns;
 
 		if (!number(&text, &value))
 			return false;
-		us = unit(&text);
-		if (us == 0 || value / 1000000 > max_us / us)
+		ns = unit(&text);
+		if (ns == 0 || value / 1000 > day_ns / ns)
 			return false;
-		sum += value / 1000000 * us + value % 1000000 * us / 1000000;
-		if (sum > max_us)
+		sum += value * (ns / 1000);
+		if (sum > day_ns)
 			return false;
 	}
-	*ms = sum / 1000;
+	if (sum < 1000000)
+		return false;
+	*ms = sum / 1000000;
 	return true;
 }

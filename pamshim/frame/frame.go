@@ -25,6 +25,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strings"
 	"time"
 	"unsafe"
 )
@@ -124,7 +126,11 @@ func (w writer) bytes(b []byte) {
 	C.frame_put(w.f, unsafe.Pointer(unsafe.SliceData(b)), C.size_t(len(b)))
 }
 
+// string appends what the module reads as a C string.
 func (w writer) string(s string) {
+	if strings.IndexByte(s, 0) >= 0 {
+		w.f.bad = true
+	}
 	C.frame_put(w.f, unsafe.Pointer(unsafe.StringData(s)), C.size_t(len(s)))
 }
 
@@ -133,7 +139,7 @@ func (w writer) finish() ([]byte, error) {
 	defer C.free(unsafe.Pointer(w.f))
 	defer C.frame_wipe(w.f)
 	if !bool(C.frame_end(w.f)) {
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrMalformed, Max)
+		return nil, fmt.Errorf("%w: more than %d bytes, or a NUL in a text", ErrMalformed, Max)
 	}
 	return C.GoBytes(unsafe.Pointer(&w.f.data[0]), C.int(w.f.len)), nil
 }
@@ -154,11 +160,11 @@ func Conv(messages []Message) ([]byte, error) {
 
 // Encode encodes a RESULT frame.
 func (r Result) Encode() ([]byte, error) {
-	if len(r.Variables) > Variables {
-		return nil, fmt.Errorf("%w: %d variables", ErrMalformed, len(r.Variables))
+	if len(r.Variables) > Variables || r.Code < 0 || r.Code > math.MaxInt32 {
+		return nil, fmt.Errorf("%w: code %d, %d variables", ErrMalformed, r.Code, len(r.Variables))
 	}
 	w := newWriter(C.FRAME_RESULT)
-	w.u32(uint32(r.Code)) //nolint:gosec // a PAM code
+	w.u32(uint32(r.Code))
 	w.string(r.Subject)
 	w.bytes(r.Ticket)
 	w.u32(uint32(len(r.Variables))) //nolint:gosec // bounded above
@@ -220,7 +226,10 @@ func (r Reply) Encode() ([]byte, error) {
 // the other side closed between frames.
 func Read(r io.Reader) (kind byte, body []byte, err error) {
 	var header [C.FRAME_HEADER]byte
-	if _, err := io.ReadFull(r, header[:]); err != nil {
+	switch _, err := io.ReadFull(r, header[:]); {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return 0, nil, cutShort(err)
+	case err != nil:
 		return 0, nil, err
 	}
 	n := int(C.frame_length((*C.uint8_t)(&header[0])))
@@ -229,33 +238,55 @@ func Read(r io.Reader) (kind byte, body []byte, err error) {
 	}
 	buf := make([]byte, n)
 	if _, err := io.ReadFull(r, buf); err != nil {
-		return 0, nil, fmt.Errorf("%w: cut short: %w", ErrMalformed, err)
+		clear(buf)
+		return 0, nil, cutShort(err)
 	}
 	return buf[0], buf[1:], nil
+}
+
+// cutShort is the error of a frame that ends too early.
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("%w: cut short: %w", ErrMalformed, err)
 }
 
 // cursor reads the fields of a body that lies in C memory.
 type cursor struct {
 	memory unsafe.Pointer
+	len    C.size_t
 	c      C.struct_cursor
 }
 
 // newCursor copies body to C memory, with room for nothing else: a sanitizer
 // sees the first byte read past its end.
 func newCursor(body []byte) *cursor {
-	p := C.malloc(C.size_t(max(len(body), 1)))
-	if len(body) > 0 {
-		C.memcpy(p, unsafe.Pointer(unsafe.SliceData(body)), C.size_t(len(body)))
+	n := C.size_t(len(body))
+	p := C.malloc(max(n, 1))
+	if n > 0 {
+		C.memcpy(p, unsafe.Pointer(unsafe.SliceData(body)), n)
 	}
-	return &cursor{p, C.cursor_of((*C.uint8_t)(p), C.size_t(len(body)))}
+	return &cursor{p, n, C.cursor_of((*C.uint8_t)(p), n)}
 }
 
-func (c *cursor) close() { C.free(c.memory) }
+// close clears the memory first: there are passwords in frames.
+func (c *cursor) close() {
+	C.explicit_bzero(c.memory, c.len)
+	C.free(c.memory)
+}
 
 func (c *cursor) u32() uint32 { return uint32(C.cursor_u32(&c.c)) }
 
 func (c *cursor) bytes() []byte {
-	f := C.cursor_next(&c.c)
+	return bytesOf(C.cursor_next(&c.c))
+}
+
+// bytesOf copies a field. An empty one is nil.
+func bytesOf(f C.struct_field) []byte {
+	if f.len == 0 {
+		return nil
+	}
 	return C.GoBytes(unsafe.Pointer(f.bytes), C.int(f.len))
 }
 
@@ -295,12 +326,14 @@ func ParseStart(kind byte, body []byte) (Start, error) {
 	for _, to := range []*string{&s.ID, &s.Service, &s.User, &s.RHost, &s.TTY, &s.RUser} {
 		*to = c.string()
 	}
-	if token := c.string(); bits&C.FRAME_HAS_TOKEN != 0 {
+	token := c.string()
+	if bits&C.FRAME_HAS_TOKEN != 0 {
 		s.Token = &token
 	}
 	s.Subject, s.Ticket = c.string(), c.bytes()
 	s.Words = c.list()
-	if err := c.end(); err != nil || bits&^C.FRAME_BITS != 0 || s.Call < Authenticate || s.Call > Password {
+	if err := c.end(); err != nil || bits&^C.FRAME_BITS != 0 || s.Call < Authenticate || s.Call > Password ||
+		s.Token == nil && token != "" {
 		return Start{}, fmt.Errorf("%w: START", ErrMalformed)
 	}
 	return s, nil
@@ -313,7 +346,7 @@ func ParseReply(kind byte, body []byte) (Reply, error) {
 	if kind != C.FRAME_REPLY {
 		return Reply{}, fmt.Errorf("%w: type %d instead of REPLY", ErrMalformed, kind)
 	}
-	r := Reply{Code: int(c.u32()), Answers: c.list()}
+	r := Reply{Code: int(int32(c.u32())), Answers: c.list()} //nolint:gosec // a host's int, which may be anything
 	if err := c.end(); err != nil || len(r.Answers) > Messages {
 		return Reply{}, fmt.Errorf("%w: REPLY", ErrMalformed)
 	}
@@ -347,8 +380,7 @@ func ParseResult(body []byte) (Result, error) {
 		return Result{}, fmt.Errorf("%w: RESULT", ErrMalformed)
 	}
 	r := Result{
-		Code: int(res.code), Subject: C.GoString(res.subject),
-		Ticket: C.GoBytes(unsafe.Pointer(res.ticket.bytes), C.int(res.ticket.len)),
+		Code: int(res.code), Subject: C.GoString(res.subject), Ticket: bytesOf(res.ticket),
 	}
 	for i := range int(res.count) {
 		r.Variables = append(r.Variables, C.GoString(res.variables[i]))
@@ -359,11 +391,17 @@ func ParseResult(body []byte) (Result, error) {
 // Allowed reports whether PAM's code can be the outcome of call, as the module
 // sees it.
 func Allowed(call, code int) bool {
-	return bool(C.frame_allowed(C.uint32_t(call), C.uint32_t(code))) //nolint:gosec // a negative one is not allowed either
+	if call < 0 || call > math.MaxInt32 || code < 0 || code > math.MaxInt32 {
+		return false
+	}
+	return bool(C.frame_allowed(C.uint32_t(call), C.uint32_t(code)))
 }
 
 // Duration reads a duration as the module does.
 func Duration(text string) (time.Duration, bool) {
+	if strings.IndexByte(text, 0) >= 0 {
+		return 0, false
+	}
 	s := C.CString(text)
 	defer C.free(unsafe.Pointer(s))
 	var ms C.int64_t

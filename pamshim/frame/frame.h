@@ -132,7 +132,8 @@ bool frame_parse_result(const uint8_t *body, size_t len, struct frame_result *ou
 bool frame_allowed(uint32_t call, uint32_t code);
 
 /* frame_duration reads a duration as Go writes it ("90s", "1m30s", "1.5s")
- * into milliseconds. Returns false for anything else, for nothing, and for
+ * into milliseconds. Returns false, with *ms as it was, for anything else, for
+ * more than three digits behind a point, for less than a millisecond and for
  * more than a day. */
 bool frame_duration(const char *text, int64_t *ms);
 

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -154,13 +155,14 @@ void host_clear_environment(pam_handle_t *pamh)
 	char **list = pam_getenvlist(pamh);
 
 	for (char **v = list; v != NULL && *v != NULL; v++) {
+		size_t len = strlen(*v);
 		char *equals = strchr(*v, '=');
 
 		if (equals != NULL && strncmp(*v, "AUTHN_", 6) == 0) {
 			*equals = '\0'; /* a name alone deletes */
 			(void)pam_putenv(pamh, *v);
 		}
-		explicit_bzero(*v, strlen(*v));
+		explicit_bzero(*v, len);
 		free(*v);
 	}
 	free(list);
@@ -243,9 +245,9 @@ void host_say(struct call *c)
 		free_responses(answer, 1);
 }
 
-/* A regular file is somebody's, not a log; under setuid a terminal is the
- * caller's screen; and a line to /dev/null would be lost, where syslog may
- * have it. */
+/* A regular file is somebody's, not a log; under setuid all of it is the
+ * caller's ("su 2>&1 | cat"); and a line to /dev/null would be lost, where
+ * syslog may have it. */
 bool host_stderr_usable(void)
 {
 	struct stat st;
@@ -254,7 +256,7 @@ bool host_stderr_usable(void)
 		return false;
 	if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
 		return false;
-	return (getuid() == geteuid() && getgid() == getegid()) || !isatty(STDERR_FILENO);
+	return getuid() == geteuid() && getgid() == getegid();
 }
 
 static const char *group(enum frame_call type)
@@ -275,14 +277,17 @@ static const char *group(enum frame_call type)
 }
 
 /* to_syslog writes to /dev/log by itself: syslog(3) would leave a descriptor
- * open in the host, and closing it would undo the host's openlog. */
+ * open in the host, and closing it would undo the host's openlog. A queue that
+ * is full gets a second: it is as short as ten lines. */
 static void to_syslog(const char *line)
 {
 	struct sockaddr_un log = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct timeval wait = {.tv_sec = 1};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	(void)sendto(fd, line, strlen(line), MSG_NOSIGNAL, (struct sockaddr *)&log, sizeof(log));
 	(void)close(fd);
 }
@@ -298,7 +303,7 @@ static void to_stderr(const char *line)
 
 /* host_log writes the line of a call whose worker could not. Its words are
  * the administrator's and our own: nothing in it was typed at a prompt. */
-void host_log(struct call *c, int code)
+void host_log(struct call *c)
 {
 	char line[1024], service[33] = "";
 	const char *name = item(c->pamh, PAM_SERVICE), *words = c->words.provider;
@@ -306,8 +311,8 @@ void host_log(struct call *c, int code)
 
 	(void)snprintf(service, sizeof(service), "%.*s", n < 32 ? (int)n : 32, name);
 	(void)snprintf(line, sizeof(line), "<%d>%s[%d]: pam_authn(%s:%s): provider=%.64s result=%s reason=\"%s\" id=%s",
-		       LOG_AUTHPRIV | LOG_ERR, service, (int)getpid(), service, group(c->type), words,
-		       code == PAM_SYSTEM_ERR ? "system_err" : "error", c->reason,
+		       LOG_AUTHPRIV | (c->interrupted ? LOG_NOTICE : LOG_ERR), service, (int)getpid(), service,
+		       group(c->type), words, c->interrupted ? "conv_err" : "system_err", c->reason,
 		       c->memory != NULL ? c->memory->id : "none");
 	if (c->words.log_stderr && host_stderr_usable())
 		to_stderr(strchr(line, '>') + 1);

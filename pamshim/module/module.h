@@ -8,6 +8,7 @@
 #include "../frame/frame.h"
 
 #include <security/pam_modules.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -16,7 +17,10 @@
 #define AUTHN_WORKER "/usr/libexec/authn/authn-worker"
 #endif
 
-enum { ID_LENGTH = 6 }; /* hex digits of a reference */
+enum {
+	ID_LENGTH = 6,  /* hex digits of a reference */
+	EXCHANGES = 256 /* CONVs of one call: a provider may ask for 64, and the worker adds few */
+};
 
 /* The words of the PAM line that the module itself needs. The worker judges
  * all of them; a bad one refuses the call there. */
@@ -52,9 +56,12 @@ struct call {
 	struct memory *memory; /* owned by pamh */
 	struct worker worker;
 	int64_t left_ms;     /* machine time until the call is refused */
+	int exchanges;       /* CONVs of the worker */
+	sigset_t interrupts; /* signals that end the call */
+	bool interrupted;    /* one of them has */
 	struct frame *frame; /* the one in hand, in or out */
 	const char *reason;  /* for the log, if the worker cannot log it */
-	char why[512];       /* room for a reason */
+	char why[640];       /* room for a reason */
 };
 
 /* memory.c: what a transaction remembers. memory_get returns NULL only when
@@ -70,7 +77,7 @@ int host_set_environment(pam_handle_t *pamh, const struct frame_result *r);
 int host_converse(struct call *c, const struct frame_conv *conv);
 void host_say(struct call *c);
 bool host_stderr_usable(void);
-void host_log(struct call *c, int code);
+void host_log(struct call *c);
 
 /* waiter.c: starting and ending the worker without the host noticing.
  * worker_start returns 0 or -1 with c->reason set. worker_stop returns only
@@ -79,8 +86,12 @@ int worker_start(struct call *c);
 void worker_stop(struct call *c);
 
 /* relay.c: frames over the socket, within c->left_ms. Both return 0, or -1
- * with c->reason set. */
+ * with c->reason set. relay_watch chooses the signals that end the call. */
+void relay_watch(struct call *c);
 int relay_send(struct call *c);
 int relay_receive(struct call *c);
+
+/* now_ms is a clock that only goes forward. */
+int64_t now_ms(void);
 
 #endif

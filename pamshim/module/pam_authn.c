@@ -25,7 +25,8 @@ static int apply(struct call *c, const struct frame_result *r)
 			c->reason = "success without a subject";
 			return PAM_SYSTEM_ERR;
 		}
-		if (memory_keep(c->memory, r) != 0 || host_set_environment(c->pamh, r) != 0) {
+		if (host_set_environment(c->pamh, r) != 0 || memory_keep(c->memory, r) != 0) {
+			host_clear_environment(c->pamh); /* all of it or nothing */
 			c->reason = "out of memory";
 			return PAM_SYSTEM_ERR;
 		}
@@ -45,6 +46,10 @@ static bool serve(struct call *c, int *code)
 	*code = PAM_SYSTEM_ERR;
 	switch (c->frame->data[FRAME_HEADER]) {
 	case FRAME_CONV:
+		if (++c->exchanges > EXCHANGES) {
+			c->reason = "the worker asks without end";
+			return false;
+		}
 		if (frame_parse_conv(body, len, &conv))
 			return host_converse(c, &conv) == 0;
 		break;
@@ -85,6 +90,7 @@ static int prepare(struct call *c)
 	c->memory = memory_get(c->pamh, &c->words, fresh);
 	c->frame = calloc(1, sizeof(*c->frame));
 	c->left_ms = c->words.timeout_ms + 2000;
+	relay_watch(c);
 	return c->memory != NULL && c->frame != NULL ? PAM_SUCCESS : PAM_BUF_ERR;
 }
 
@@ -104,9 +110,12 @@ static int run(pam_handle_t *pamh, enum frame_call type, int flags, int argc, co
 	else
 		c.reason = "out of memory, or the words of the line are too long";
 	worker_stop(&c);
+	if (c.interrupted)
+		code = PAM_CONV_ERR;
 	if (c.reason != NULL) {
-		host_log(&c, code);
-		host_say(&c);
+		host_log(&c);
+		if (!c.interrupted)
+			host_say(&c);
 	}
 	if (c.frame != NULL)
 		frame_wipe(c.frame);

@@ -16,6 +16,7 @@
 #include "module.h"
 #include "../safefile/safefile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -64,11 +65,37 @@ static bool become(void)
 	return syscall(SYS_setresgid, gid, gid, gid) == 0 && syscall(SYS_setresuid, uid, uid, uid) == 0;
 }
 
+/* close_listed closes what /proc lists: a host may have lowered its limit
+ * below descriptors that it has open. */
+static bool close_listed(int first)
+{
+	_Alignas(struct dirent64) char list[1024];
+	int dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	long n = 0;
+
+	while (dir >= 0 && (n = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0) {
+		for (long at = 0; at < n;) {
+			const struct dirent64 *entry = (const void *)(list + at);
+			int fd = 0;
+
+			for (const char *d = entry->d_name; *d >= '0' && *d <= '9'; d++)
+				fd = fd * 10 + (*d - '0');
+			if (fd >= first && fd != dir)
+				(void)close(fd);
+			at += entry->d_reclen;
+		}
+	}
+	if (dir >= 0)
+		(void)close(dir);
+	return dir >= 0 && n == 0;
+}
+
+/* close_from makes do without close_range, which kernels before 5.9 lack. */
 static void close_from(unsigned first)
 {
 	struct rlimit limit = {0, 0};
 
-	if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+	if (syscall(SYS_close_range, first, ~0U, 0) == 0 || close_listed((int)first))
 		return;
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	for (unsigned fd = first; fd < limit.rlim_cur && fd < 1U << 20; fd++)
@@ -123,34 +150,81 @@ static _Noreturn void exec_worker(const struct plan *p, pid_t waiter)
 	_exit(127);
 }
 
-/* kill_children kills every child of the waiter, adopted ones too. */
-static void kill_children(void)
+/* kill_child kills a child of ours, and nobody else: where /proc shows another
+ * pid namespace, its numbers mean strangers. */
+static bool kill_child(pid_t pid)
+{
+	siginfo_t info;
+
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0)
+		return false;
+	(void)kill(pid, SIGKILL);
+	return true;
+}
+
+/* kill_listed kills the children that /proc lists, adopted ones too, and
+ * reports whether there were any. What is cut off at the end of the list, be it
+ * in the middle of a number, is left for the next round. */
+static bool kill_listed(void)
 {
 	char list[4096];
 	int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd >= 0 ? read(fd, list, sizeof(list)) : 0;
+	bool any = false;
 	pid_t pid = 0;
 
 	for (ssize_t i = 0; i < n; i++) {
 		if (list[i] >= '0' && list[i] <= '9') {
 			pid = pid * 10 + (list[i] - '0');
 		} else if (pid > 0) {
-			(void)kill(pid, SIGKILL);
+			any = kill_child(pid) || any;
 			pid = 0;
 		}
 	}
 	if (fd >= 0)
 		(void)close(fd);
+	return any;
 }
 
-/* reap ends all that is left. A child whose parent we kill becomes ours
- * before that parent can be reaped, so each round sees the next generation. */
+/* kill_next kills one child without /proc, by trying numbers from pid on, as the
+ * kernel gives them out. Returns where it got to. */
+static pid_t kill_next(pid_t pid)
+{
+	const pid_t end = 1 << 22; /* the kernel's PID_MAX_LIMIT */
+
+	for (pid_t tried = 0; tried < end; tried++) {
+		pid = pid + 1 < end ? pid + 1 : 2;
+		if (kill_child(pid))
+			break;
+	}
+	return pid;
+}
+
+/* reap ends all that is left. A child whose parent dies becomes ours before
+ * that parent can be reaped, so each round sees the next generation. */
 static void reap(pid_t worker)
 {
+	pid_t next = worker; /* whatever it started came after it */
+
 	(void)kill(worker, SIGKILL);
-	do {
-		kill_children();
-	} while (wait4(-1, NULL, __WALL, NULL) > 0 || errno == EINTR);
+	for (int naps = 20;;) {
+		pid_t pid;
+
+		do
+			pid = wait4(-1, NULL, __WALL | WNOHANG, NULL);
+		while (pid > 0 || (pid < 0 && errno == EINTR));
+		if (pid < 0)
+			return;
+		if (!kill_listed()) {
+			/* Without /proc; most die with their parents. */
+			if (naps-- > 0) {
+				(void)poll(NULL, 0, 1);
+				continue;
+			}
+			next = kill_next(next);
+		}
+		(void)wait4(-1, NULL, __WALL, NULL);
+	}
 }
 
 /* watch returns when the call is over: the module says so or is gone, the
@@ -173,19 +247,28 @@ static void watch(pid_t worker, pid_t host)
 	}
 }
 
+/* over ends the waiter. The module hears of it even where copies of our
+ * descriptors, held by other children of the host, keep them from ever reading
+ * as closed. */
+static _Noreturn void over(int control)
+{
+	(void)send(control, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	_exit(0);
+}
+
 static _Noreturn void waiter(const struct plan *p)
 {
 	const struct rlimit none = {0, 0};
 	pid_t self = getpid(), worker;
 
 	if (getppid() != p->host || !become())
-		_exit(1);
+		over(p->control);
 	(void)setrlimit(RLIMIT_CORE, &none); /* we are a copy of the host's memory */
 	(void)setsid();
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	(void)prctl(PR_SET_NAME, "authn-waiter");
 	if (!place(p))
-		_exit(1);
+		over(p->control);
 	default_signals(); /* an ignored SIGCHLD would reap for us; all are blocked */
 	worker = raw_fork(SIGCHLD);
 	if (worker == 0)
@@ -197,7 +280,7 @@ static _Noreturn void waiter(const struct plan *p)
 		watch(worker, p->host);
 		reap(worker);
 	}
-	_exit(0);
+	over(FD_CONTROL);
 }
 
 /* lift keeps a new descriptor off 0 to 2, which the host may have closed and
@@ -268,18 +351,29 @@ static pid_t launch(const struct plan *p)
 	return pid;
 }
 
+static bool worker_usable(struct call *c)
+{
+	char why[SAFEFILE_WHY];
+	int program = safefile_open(c->words.worker, SAFEFILE_RUN, why);
+
+	if (program >= 0) {
+		(void)close(program);
+		return true;
+	}
+	(void)snprintf(c->why, sizeof(c->why), "the worker: %s%s", why,
+		       errno == ENOENT ? ": install it, or name it with worker=" : "");
+	c->reason = c->why;
+	return false;
+}
+
 int worker_start(struct call *c)
 {
 	int sockets[2], control[2];
 	struct plan p = {.worker = c->words.worker, .host = getpid(), .err = -1};
-	int program = safefile_open(c->words.worker, SAFEFILE_RUN, c->why);
 	char *tmp;
 
-	if (program < 0) {
-		c->reason = c->why;
+	if (!worker_usable(c))
 		return -1;
-	}
-	(void)close(program);
 	if (!channels(sockets, control)) {
 		close_all(sockets);
 		close_all(control);
@@ -307,13 +401,13 @@ static void await(pid_t waiter)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, waiter, 0);
 	struct pollfd p = {.fd = pidfd, .events = POLLIN};
-	int ready;
+	int64_t end = now_ms() + 5000, left = 5000;
 
-	do
-		ready = pidfd >= 0 ? poll(&p, 1, 5000) : 1;
-	while (ready < 0 && errno == EINTR);
-	while (ready > 0 && waitpid(waiter, NULL, (int)__WCLONE) < 0 && errno == EINTR)
-		;
+	while (left > 0 && waitpid(waiter, NULL, (int)__WCLONE | WNOHANG) == 0) {
+		/* Without pidfds, look every millisecond. */
+		(void)poll(&p, 1, pidfd >= 0 ? (int)left : 1);
+		left = end - now_ms();
+	}
 	if (pidfd >= 0)
 		(void)close(pidfd);
 }

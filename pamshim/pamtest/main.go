@@ -72,3 +72,27 @@ func Root(t testing.TB) {
 		t.Skip("needs root")
 	}
 }
+
+// treeEnv names the tree that the parent of this process shares.
+const treeEnv = "AUTHN_TEST_TREE"
+
+// AsUser runs the calling test once more, in a process of alice's, and reports
+// whether this is it. Under another user than root it already is.
+func AsUser(t *testing.T) bool {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return true
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v") //nolint:gosec // ourselves
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), treeEnv+"="+Shared(t).Dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: AliceUID, Gid: AliceUID}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || testing.Verbose() {
+		t.Logf("as alice: %v\n%s", err, out)
+	}
+	if err != nil {
+		t.Error("the test failed as alice")
+	}
+	return false
+}

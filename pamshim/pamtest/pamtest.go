@@ -119,7 +119,8 @@ func Install(t testing.TB) Tree {
 
 var shared struct {
 	once sync.Once
-	dir  string
+	dir  string // to be removed
+	tree Tree
 }
 
 // Shared returns a tree with the build and provider scenario that all tests of
@@ -127,6 +128,9 @@ var shared struct {
 func Shared(t testing.TB) Tree {
 	t.Helper()
 	shared.once.Do(func() {
+		if shared.tree.Dir = os.Getenv(treeEnv); shared.tree.Dir != "" {
+			return
+		}
 		dir, err := os.MkdirTemp("", "authn-tree-")
 		if err != nil {
 			t.Fatal(err)
@@ -137,8 +141,12 @@ func Shared(t testing.TB) Tree {
 		}
 		install(t, Tree{dir})
 		Scenario(t, Tree{dir})
+		shared.tree = Tree{dir}
 	})
-	return Tree{shared.dir}
+	if shared.tree.Dir == "" {
+		t.Fatal("there is no build: another test says why")
+	}
+	return shared.tree
 }
 
 func install(t testing.TB, tree Tree) {

@@ -54,6 +54,16 @@ func OpenStrict(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
+// CheckFolder checks that the folder path is as OpenStrict wants the folders
+// above a file.
+func CheckFolder(path string) error {
+	_, err := open(path+"/.", C.SAFEFILE_STRICT)
+	if errors.Is(err, syscall.EISDIR) { // all of the way was walked
+		return nil
+	}
+	return err
+}
+
 // CheckProgram checks that path is safe and that we may execute it.
 func CheckProgram(path string) error {
 	fd, err := open(path, C.SAFEFILE_RUN)

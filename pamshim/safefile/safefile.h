@@ -18,7 +18,8 @@ enum safefile_use {
  * effective user can change it: the file, every folder above it, and every
  * symbolic link on the way belong to root or to the effective user, and none
  * is writable by group or others (a folder may be where it is sticky). The
- * file itself must not be a symbolic link.
+ * file itself must not be a symbolic link. Nothing but a regular file is ever
+ * opened: a FIFO or a device is looked at only.
  *
  * Returns a descriptor with O_CLOEXEC, which the caller closes, or -1 with
  * errno set and a sentence in why that names what is wrong and how to mend it.

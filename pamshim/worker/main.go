@@ -2,20 +2,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Authn-worker serves one call of PAM for pam_authn.so, which starts it with
-// the frame socket as descriptor 3. People use authnctl instead.
+// the frame socket as descriptor 3. People use authnctl instead, which starts
+// it as "authn-worker check" and "authn-worker version".
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/pam-authn/pam-authn/authn"
+	"github.com/pam-authn/pam-authn/authn/plugin"
 	"github.com/pam-authn/pam-authn/pamshim/frame"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/call"
+	"github.com/pam-authn/pam-authn/pamshim/worker/internal/check"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/journal"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/launch"
 )
@@ -28,15 +33,34 @@ const (
 
 func main() {
 	began := time.Now()
+	if len(os.Args) > 1 {
+		os.Exit(forAuthnctl(os.Args[1], os.Args[2:]))
+	}
 	module, err := frameSocket()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "authn-worker: error: only pam_authn.so starts this program")
-		fmt.Fprintln(os.Stderr, "authn-worker: hint: use \"authnctl try\" or \"authnctl check\"")
-		os.Exit(2)
+		os.Exit(byHand())
 	}
 	if err := serve(module, began); err != nil {
 		os.Exit(1) // the module logs that no result came
 	}
+}
+
+// forAuthnctl runs what authnctl wants; the module gives no arguments.
+func forAuthnctl(command string, args []string) int {
+	switch command {
+	case "check":
+		return check.Run(args, os.Stdout, os.Stderr)
+	case "version":
+		fmt.Printf("authn-worker %s\nprotocol %d\n", cmp.Or(plugin.Version, "devel"), plugin.ProtocolVersion)
+		return 0
+	}
+	return byHand()
+}
+
+func byHand() int {
+	fmt.Fprintln(os.Stderr, "authn-worker: error: only pam_authn.so starts this program")
+	fmt.Fprintln(os.Stderr, "authn-worker: hint: use \"authnctl try\" or \"authnctl check\"")
+	return 2
 }
 
 // frameSocket takes over the module's socket.
@@ -54,6 +78,7 @@ func frameSocket() (net.Conn, error) {
 }
 
 func serve(module net.Conn, began time.Time) error {
+	syscall.CloseOnExec(stderrFD) // it is not for the provider
 	limitErr := launch.LimitSelf()
 	if err := module.SetReadDeadline(began.Add(10 * time.Second)); err != nil {
 		return err
@@ -88,6 +113,7 @@ func readStart(module net.Conn) (frame.Start, error) {
 }
 
 func newJournal(s frame.Start) *journal.Journal {
+	syscall.CloseOnExec(stderrFD) // it is the host's, and no provider's business
 	j := &journal.Journal{Service: s.Service, Group: group(s.Call), Pid: s.HostPid, ID: s.ID}
 	if s.Stderr {
 		j.Stderr = os.NewFile(stderrFD, "host's stderr")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pam-authn/pam-authn/authn"
+	"github.com/pam-authn/pam-authn/authn/plugin"
 	"github.com/pam-authn/pam-authn/pamshim/frame"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/config"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/journal"
@@ -38,7 +39,7 @@ type Call struct {
 	conv   *conversation
 	pace   pace
 	config *config.Config
-	stderr head
+	stderr launch.Head
 }
 
 // Serve serves the call and returns what the module is to do.
@@ -61,10 +62,7 @@ func (c *Call) Serve(ctx context.Context) frame.Result {
 	result := authn.ResultOf(err)
 	// Who gave up need not wait: their own doing tells them nothing.
 	if c.conv.over() == nil {
-		if hold := c.pace.hold(ctx, err == nil); hold != nil && err == nil {
-			id, err = authn.Identity{}, fmt.Errorf("%w: %w", hold, authn.ErrSystem)
-			result = authn.ErrSystem
-		}
+		_ = c.pace.hold(ctx, err == nil) // at most until the line's timeout, which ends no success
 	}
 	c.log(id, result, err)
 	c.explain(result)
@@ -82,14 +80,15 @@ func (c *Call) decide(ctx context.Context, lineErr error) (authn.Identity, error
 	}
 	c.pace.setStep(c.config.Framework.Step)
 	p, err := launch.Start(ctx, launch.Spec{
-		Program: c.line.Program, Framework: c.config.Framework, Timeout: startTimeout, Stderr: &c.stderr,
+		Program: c.line.Program, Framework: c.config.Framework, Stderr: &c.stderr,
+		Timeout: min(startTimeout, c.line.Timeout), // go-plugin's start knows no context
 	})
 	defer p.Close()
 	if p.Sandbox != "" {
 		c.Journal.Line(journal.Warning, "provider", c.line.Name, "log", p.Sandbox)
 	}
 	if err != nil {
-		return authn.Identity{}, c.ended(ctx, fault(err))
+		return authn.Identity{}, unready(c.ended(ctx, fault(died(p, err))))
 	}
 	c.Journal.Debugf("provider %s version %s runs as process %d", c.line.Program, p.Description().Version, p.Pid())
 	if err := c.config.CheckSecrets(p.Description().SecretKeys); err != nil {
@@ -97,12 +96,31 @@ func (c *Call) decide(ctx context.Context, lineErr error) (authn.Identity, error
 	}
 	p.Config, p.Started, p.Log = c.config.Provider, c.started, c.providerLog
 	id, err := c.dispatch(withLimits(ctx, c.line.Name), p)
-	return id, c.ended(ctx, err)
+	return id, c.ended(ctx, died(p, err))
 }
 
 // fault makes err a system_err, whatever it wraps.
 func fault(err error) error {
-	return fmt.Errorf("%s: %w", err.Error(), authn.ErrSystem)
+	return fmt.Errorf("%s: %w", strings.TrimSuffix(err.Error(), ": "+authn.ErrSystem.Error()), authn.ErrSystem)
+}
+
+// died says how the provider ended, where that is why the connection broke.
+func died(p *launch.Provider, err error) error {
+	if !errors.Is(err, plugin.ErrHungUp) {
+		return err
+	}
+	if how := p.Ended(); how != "" {
+		return fmt.Errorf("the provider died (%s): %w", how, err)
+	}
+	return err
+}
+
+// unready says that the time was over before the provider had its say.
+func unready(err error) error {
+	if errors.Is(err, errTimeout) {
+		return fmt.Errorf("the provider did not get ready: %w", err)
+	}
+	return err
 }
 
 // ended says so where err comes from our ending the call, which reaches us as
@@ -121,14 +139,10 @@ func (c *Call) ended(ctx context.Context, err error) error {
 
 // started hears which time step the provider's configuration asks for.
 func (c *Call) started(step time.Duration) error {
-	switch {
-	case step == 0:
-	case c.config.Framework.Step > 0:
-		return fmt.Errorf("%s: authn.timing.step is given and so is the provider's own key for it: remove one: %w",
-			c.config.Path, authn.ErrSystem)
-	case step > time.Minute:
-		return fmt.Errorf("%s: a time step of more than a minute: %w", c.config.Path, authn.ErrSystem)
-	default:
+	if err := c.config.CheckStep(step); err != nil {
+		return fault(err)
+	}
+	if step > 0 {
 		c.pace.setStep(step)
 	}
 	return nil
@@ -138,6 +152,10 @@ func (c *Call) started(step time.Duration) error {
 func (c *Call) log(id authn.Identity, result authn.Result, err error) {
 	if c.stderr.Len() > 0 {
 		c.Journal.Debugf("the provider wrote to standard error: %s", c.conv.redact(c.stderr.String()))
+	}
+	// Before anything is redacted: see user below.
+	if result != authn.Success && !c.Start.Exists {
+		c.conv.remember(c.Start.User)
 	}
 	user := "?"
 	// People type passwords where a name is asked for.
@@ -184,15 +202,13 @@ func level(r authn.Result) journal.Level {
 
 // explain tells the user that it is not their fault.
 func (c *Call) explain(r authn.Result) {
+	// The time may be over, but what there is to say is for the user to read.
+	c.conv.outlive()
 	switch r {
 	case authn.ErrSystem, authn.ErrService, authn.ErrCredInsufficient, authn.ErrAuthInfoUnavail:
 		_ = c.conv.Error(fmt.Sprintf("This login is not possible at the moment (reference %s).", c.Start.ID))
 	}
-	c.conv.mu.Lock()
-	defer c.conv.mu.Unlock()
-	// The time is over, but what there is to say is for the user to read.
-	c.conv.ctx = context.Background()
-	_, _ = c.conv.exchange(nil) // a module that is gone has nobody to tell
+	c.conv.flush()
 }
 
 // result is what the module hears. What a login gets, it gets only with

@@ -83,6 +83,27 @@ func (p *pace) wait(limit time.Duration) {
 	p.limit = max(limit, p.limit)
 }
 
+// waiting reports whether a person decides elsewhere.
+func (p *pace) waiting() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.limit > 0
+}
+
+// nextStep is the time from now to the next multiple of the step.
+func (p *pace) nextStep(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.toStep(now.Sub(p.begin))
+}
+
+func (p *pace) toStep(spent time.Duration) time.Duration {
+	if p.step == 0 {
+		return 0
+	}
+	return (p.step - spent%p.step) % p.step
+}
+
 // due says how long to hold back what would be shown at time now. Success of a
 // waiting stretch is shown at once, anything else of it exactly at its limit.
 // Otherwise, and where the limit has passed, all is shown at the next
@@ -91,18 +112,13 @@ func (p *pace) due(now time.Time, success bool) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	spent := now.Sub(p.begin)
-	if p.limit > 0 {
+	if spent < p.limit {
 		if success {
 			return 0
 		}
-		if spent < p.limit {
-			return p.limit - spent
-		}
+		return p.limit - spent
 	}
-	if p.step == 0 {
-		return 0
-	}
-	return (p.step - spent%p.step) % p.step
+	return p.toStep(spent)
 }
 
 // hold waits until what is to be shown may be.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -71,25 +72,27 @@ func (c *conversation) Error(text string) error {
 	return c.tell(frame.Message{Style: frame.ErrorMsg, Text: text})
 }
 
-// Waiting also shows at the next step what waits to be shown: there may be no
-// prompt for a long time.
+// Waiting also shows what waits to be shown: there may be no prompt for a long
+// time. Where a prompt is open, it begins with the answer.
 func (c *conversation) Waiting(limit time.Duration) {
-	c.mu.Lock()
-	waiting := len(c.held) > 0
-	c.mu.Unlock()
-	due := c.pace.due(time.Now(), false)
 	c.pace.wait(limit)
-	if waiting {
-		time.AfterFunc(due, func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			_, _ = c.exchange(nil) // a module that is gone shows elsewhere
-		})
+	// While a prompt is open nothing is held, and the lock is not to be had
+	// before the user has answered.
+	if !c.mu.TryLock() {
+		return
+	}
+	defer c.mu.Unlock()
+	if len(c.held) > 0 {
+		c.flushAtStep()
 	}
 }
 
+// flushAtStep shows at the next step what waits to be shown.
+func (c *conversation) flushAtStep() { time.AfterFunc(c.pace.nextStep(time.Now()), c.flush) }
+
 // tell shows text that asks nothing. With uniform time it is held back until
-// the next exchange: when it appears would tell as much as when a prompt does.
+// the next exchange, or step if a person decides elsewhere: when it appears
+// would tell as much as when a prompt does.
 func (c *conversation) tell(m frame.Message) error {
 	if c.silent {
 		return nil
@@ -97,10 +100,13 @@ func (c *conversation) tell(m frame.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = append(c.held, m)
-	if !c.pace.stepping() || len(c.held) == frame.Messages {
+	switch {
+	case !c.pace.stepping() || len(c.held) == frame.Messages:
 		// An application without a screen, such as cron, cannot show it;
 		// whether it can ask is for a prompt to find out.
 		_, _ = c.exchange(nil)
+	case c.pace.waiting():
+		c.flushAtStep()
 	}
 	return c.broken
 }
@@ -108,7 +114,11 @@ func (c *conversation) tell(m frame.Message) error {
 // ask shows one prompt and returns the answer. The next stretch begins with
 // it.
 func (c *conversation) ask(m frame.Message) (string, error) {
-	if err := c.pace.hold(c.ctx, false); err != nil {
+	ctx := c.ctx
+	c.mu.Unlock() // what Waiting shows need not wait for this prompt
+	err := c.pace.hold(ctx, false)
+	c.mu.Lock()
+	if err != nil {
 		return "", fmt.Errorf("%w: %w", err, authn.ErrConv)
 	}
 	answers, err := c.exchange(&m)
@@ -130,6 +140,20 @@ func (c *conversation) giveUp(err error) {
 		c.broken = err
 		time.AfterFunc(grace, func() { c.clock.cancel(errGaveUp) })
 	}
+}
+
+// outlive makes the conversation go on after the end of the call's time.
+func (c *conversation) outlive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ctx = context.Background()
+}
+
+// flush shows what waits to be shown.
+func (c *conversation) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = c.exchange(nil) // a module that is gone has nobody to tell
 }
 
 // over says why nobody can be asked any more, or nil.
@@ -196,13 +220,17 @@ func (c *conversation) remember(answer string) {
 // passwords at every prompt. Very short answers stay, since they would turn
 // any text into noise and give nothing away.
 func (c *conversation) redact(text string) string {
-	const short = 6
+	const short, typed = 6, "<typed>"
 	c.typedMu.Lock()
 	defer c.typedMu.Unlock()
 	for _, t := range c.typed {
-		if len(t) >= short {
-			text = strings.ReplaceAll(text, t, "<typed>")
+		if len(t) < short {
+			continue
 		}
+		text = strings.ReplaceAll(text, t, typed)
+		// As %q and slog write it.
+		quoted := strconv.Quote(t)
+		text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], typed)
 	}
 	return text
 }

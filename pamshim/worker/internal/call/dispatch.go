@@ -4,21 +4,19 @@
 package call
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/pam-authn/pam-authn/authn"
 	"github.com/pam-authn/pam-authn/authn/plugin"
 	"github.com/pam-authn/pam-authn/authn/plugin/wire"
 	"github.com/pam-authn/pam-authn/pamshim/frame"
-	"github.com/pam-authn/pam-authn/pamshim/safefile"
+	"github.com/pam-authn/pam-authn/pamshim/worker/internal/config"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/journal"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/launch"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/limits"
@@ -106,9 +104,6 @@ func (c *Call) request() *authn.Request {
 // plainUser is a user name that can be part of a path.
 var plainUser = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 
-// maxFile bounds each of authn.files.
-const maxFile = 64 << 10
-
 // files reads authn.files for this user. What cannot be had is absent and
 // logged: refusing here would tell accounts apart before any prompt.
 func (c *Call) files() map[string][]byte {
@@ -121,7 +116,7 @@ func (c *Call) files() map[string][]byte {
 			}
 			path = strings.ReplaceAll(path, "%u", c.Start.User)
 		}
-		data, err := safefile.ReadStrict(path, maxFile)
+		data, err := config.ReadFile(path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			c.Journal.Debugf("authn.files.%s: there is no such file", name)
@@ -161,33 +156,4 @@ func (c *Call) providerLog(level wire.Level, text string) {
 		l = journal.Info
 	}
 	c.Journal.Line(l, "provider", c.line.Name, "log", c.conv.redact(text))
-}
-
-// head keeps the beginning of what a provider writes to standard error: a Go
-// crash says there what happened before it says where.
-type head struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-const maxHead = 4 << 10
-
-func (t *head) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf.Write(p[:min(len(p), maxHead-t.buf.Len())])
-	return len(p), nil
-}
-
-// Len is how much is kept.
-func (t *head) Len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.buf.Len()
-}
-
-func (t *head) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.buf.String()
 }

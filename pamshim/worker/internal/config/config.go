@@ -23,9 +23,10 @@ import (
 
 // Bounds of what is read.
 const (
-	maxFile   = 64 << 10  // bytes of a file
-	maxConfig = 128 << 10 // bytes of the provider's part as JSON
-	maxDepth  = 32
+	maxFile     = 64 << 10 // bytes of a file
+	maxConfig   = 96 << 10 // bytes of the provider's part on the wire, which takes authn.MaxMessage in all
+	maxDepth    = 32
+	maxProblems = 50
 )
 
 // A Config is one configuration file.
@@ -59,7 +60,7 @@ type origin struct {
 func Load(path string) (*Config, error) {
 	data, mode, err := safefile.Read(path, maxFile)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: write the provider's configuration there, or name another file with config=", err)
+		return nil, fmt.Errorf("%w: write the provider's configuration to %s, or name another file with config=", err, path)
 	}
 	if err != nil {
 		return nil, err
@@ -76,10 +77,8 @@ func (c *Config) parse(data []byte) error {
 	r := reader{config: c, file: c.Path, lines: map[string]uint32{}}
 	r.framework(root)
 	r.node(root, "", "", 0)
-	switch {
-	case len(r.problems) > 0:
-	case r.json.Len() > maxConfig:
-		r.problem(root, "", "the configuration has more than %d bytes", maxConfig)
+	if len(r.problems) == 0 && r.full() {
+		r.problem(root, "", "the configuration has more than %d bytes, counting what its files and aliases stand for", maxConfig)
 	}
 	c.Provider = &wire.Config{File: c.Path, Json: r.json.String(), Lines: r.lines}
 	return errors.Join(r.problems...)
@@ -96,8 +95,11 @@ func document(path string, data []byte) (*yaml.Node, error) {
 	if err != nil {
 		return nil, notYAML(path, err)
 	}
-	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
+	switch err := decoder.Decode(&second); {
+	case err == nil:
 		return nil, fmt.Errorf("%s: more than one document: remove what follows the line ---", path)
+	case !errors.Is(err, io.EOF):
+		return nil, notYAML(path, err)
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -109,15 +111,24 @@ func document(path string, data []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-// notYAML puts "yaml: line 3: did not find ..." into our form.
+// notYAML puts "yaml: line 3: did not find ..." into our form. What is quoted
+// there is left out: a secret that begins with * is an anchor to YAML.
 func notYAML(path string, err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	where := path
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if line, what, ok := strings.Cut(rest, ": "); ok {
-			return fmt.Errorf("%s:%s: not YAML: %s", path, line, what)
+			where, text = path+":"+line, what
 		}
 	}
-	return fmt.Errorf("%s: not YAML: %s", path, text)
+	hint := ""
+	switch {
+	case strings.HasPrefix(text, "unknown anchor "):
+		text, hint = "* names an anchor that is not there", ": put the text in quotes"
+	case strings.Contains(text, "cannot start any token"):
+		hint = ": put the text in quotes, and spaces in place of tabs"
+	}
+	return fmt.Errorf("%s: not YAML: %s%s", where, text, hint)
 }
 
 // CheckSecrets refuses a file that others can read and that holds one of the
@@ -141,6 +152,31 @@ func (c *Config) CheckSecrets(keys []string) error {
 	}
 	return errors.Join(problems...)
 }
+
+// FirstSecret is the first of the keys that the configuration has, or "".
+func (c *Config) FirstSecret(keys []string) string {
+	for _, pointer := range c.secrets {
+		if matchesAny(pointer, keys) {
+			return keyOf(pointer)
+		}
+	}
+	return ""
+}
+
+// CheckStep judges the time step that the provider asks for; 0 is none.
+func (c *Config) CheckStep(step time.Duration) error {
+	switch {
+	case step == 0:
+	case c.Framework.Step > 0:
+		return fmt.Errorf("%s: authn.timing.step is given and so is the provider's own key for it: remove one", c.Path)
+	case step > time.Minute:
+		return fmt.Errorf("%s: a time step of more than a minute", c.Path)
+	}
+	return nil
+}
+
+// ReadFile reads one of authn.files, in whose path %u was replaced.
+func ReadFile(path string) ([]byte, error) { return safefile.ReadStrict(path, maxFile) }
 
 func keyOf(pointer string) string {
 	key := strings.ReplaceAll(strings.TrimPrefix(pointer, "/"), "/", ".")

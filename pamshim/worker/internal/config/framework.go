@@ -16,7 +16,7 @@ import (
 // framework reads the keys below authn:.
 func (r *reader) framework(root *yaml.Node) {
 	for i := 0; i+1 < len(root.Content); i += 2 {
-		if root.Content[i].Value == frameworkKey {
+		if k := root.Content[i]; k.Kind == yaml.ScalarNode && k.Value == frameworkKey {
 			r.each(root.Content[i+1], frameworkKey, map[string]func(*yaml.Node, string){
 				"run_as": r.runAs,
 				"sha256": r.sha256,
@@ -41,6 +41,13 @@ func (r *reader) each(n *yaml.Node, key string, known map[string]func(*yaml.Node
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
+		if k.Kind != yaml.ScalarNode || k.Tag == "!!merge" {
+			r.problem(k, key, "only plain keys can be used here: write each key out")
+			continue
+		}
+		if v.Kind == yaml.AliasNode {
+			v = v.Alias
+		}
 		full := join(key, k.Value)
 		take, ok := known[k.Value]
 		if !ok {

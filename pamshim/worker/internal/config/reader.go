@@ -29,10 +29,32 @@ type reader struct {
 	file     string
 	json     bytes.Buffer
 	lines    map[string]uint32
+	size     int // bytes of lines
+	read     int // bytes of files that keys named
 	problems []error
 }
 
+// full reports whether no more fits into the provider's part.
+func (r *reader) full() bool { return r.json.Len()+r.size+r.read > maxConfig }
+
+// mark remembers the line of the value at pointer.
+func (r *reader) mark(pointer string, n *yaml.Node) {
+	const overhead = 12 // of an entry on the wire
+	if _, ok := r.lines[pointer]; !ok {
+		r.lines[pointer] = uint32(n.Line) //nolint:gosec // a line of a file of 64 KiB
+		r.size += len(pointer) + overhead
+	}
+}
+
+// problem adds a problem, which is never to repeat a value: it could be a
+// secret in the wrong place.
 func (r *reader) problem(n *yaml.Node, key, format string, args ...any) {
+	if len(r.problems) >= maxProblems {
+		if len(r.problems) == maxProblems {
+			r.problems = append(r.problems, fmt.Errorf("%s: there are more problems: mend these first", r.file))
+		}
+		return
+	}
 	where := fmt.Sprintf("%s:%d: ", r.file, n.Line)
 	if key != "" {
 		where += key + ": "
@@ -46,15 +68,16 @@ func (r *reader) node(n *yaml.Node, pointer, key string, depth int) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if _, ok := r.lines[pointer]; !ok {
-		r.lines[pointer] = uint32(n.Line) //nolint:gosec // a line of a file of 64 KiB
+	if depth > maxDepth && !r.full() {
+		r.problem(n, key, "nested too deeply")
 	}
-	if depth > maxDepth || r.json.Len() > maxConfig {
-		if len(r.problems) == 0 {
-			r.problem(n, key, "nested or repeated too deeply")
-		}
+	if depth > maxDepth || r.full() || len(r.problems) > maxProblems {
 		r.json.WriteString("null")
 		return
+	}
+	r.mark(pointer, n)
+	if tag := n.ShortTag(); n.Kind != yaml.ScalarNode && tag != "!!map" && tag != "!!seq" {
+		r.problem(n, key, "a tag (!) cannot be used here")
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -87,7 +110,7 @@ func (r *reader) mapping(n *yaml.Node, pointer, key string, depth int) {
 			r.json.WriteByte(',')
 		}
 		at := pointer + "/" + escape(e.name)
-		r.lines[at] = uint32(e.key.Line) //nolint:gosec // as above
+		r.mark(at, e.key)
 		r.string(e.name)
 		r.json.WriteByte(':')
 		r.node(e.value, at, join(key, e.name), depth+1)
@@ -131,23 +154,32 @@ func (r *reader) entries(n *yaml.Node, pointer, key string) []entry {
 
 // fromFile replaces X_file by X with the file's content.
 func (r *reader) fromFile(e entry, base, pointer, full string) entry {
+	from := e.value
+	if from.Kind == yaml.AliasNode {
+		from = from.Alias
+	}
 	out := entry{base, e.key, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Line: e.value.Line}}
-	if e.value.Kind != yaml.ScalarNode || e.value.Tag != "!!str" {
-		r.problem(e.key, full, "wants the path of a file")
+	path := from.Value
+	if from.Kind != yaml.ScalarNode || from.ShortTag() != "!!str" || !strings.HasPrefix(path, "/") {
+		r.problem(e.key, full, "wants the whole path of a file, from / on")
 		return out
 	}
-	data, mode, err := safefile.Read(e.value.Value, maxFile)
+	if r.full() {
+		return out
+	}
+	data, mode, err := safefile.Read(path, maxFile)
 	if err != nil {
 		r.problem(e.key, full, "%v", err)
 		return out
 	}
+	r.read += len(data)
 	text := strings.TrimSuffix(string(data), "\n")
 	if !utf8.ValidString(text) {
-		r.problem(e.key, full, "%s is not UTF-8 text", e.value.Value)
+		r.problem(e.key, full, "%s is not UTF-8 text", path)
 		return out
 	}
 	out.value.Value = text
-	r.config.origin[pointer+"/"+escape(base)] = origin{e.value.Value, mode}
+	r.config.origin[pointer+"/"+escape(base)] = origin{path, mode}
 	return out
 }
 
@@ -162,7 +194,9 @@ func (r *reader) scalar(n *yaml.Node, pointer, key string) {
 		r.json.WriteString("null")
 	case "!!bool":
 		var b bool
-		_ = n.Decode(&b) // the tag says that it is one
+		if n.Decode(&b) != nil { // a tag that somebody wrote
+			r.problem(n, key, "wants true or false")
+		}
 		r.json.WriteString(strconv.FormatBool(b))
 	case "!!int", "!!float":
 		if !jsonNumber.MatchString(n.Value) {
@@ -171,11 +205,11 @@ func (r *reader) scalar(n *yaml.Node, pointer, key string) {
 			return
 		}
 		r.json.WriteString(n.Value)
-	case "!!binary":
-		r.problem(n, key, "!!binary cannot be used here")
-		r.json.WriteString(`""`)
-	default: // text, and what only YAML takes for a time
+	case "!!str", "!!timestamp", "!!merge": // what only YAML takes for something else
 		r.string(n.Value)
+	default:
+		r.problem(n, key, "a tag (!) cannot be used here: put the text in quotes")
+		r.json.WriteString(`""`)
 	}
 }
 

@@ -6,12 +6,15 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -34,11 +37,17 @@ const (
 
 const authpriv = 10 << 3
 
-// maxValue bounds a value, maxReason the value of reason.
+// maxValue bounds a value as it is written, maxReason the value of those
+// fields that are sentences: all of a line together stay below maxLine, so that
+// nobody can push the result off its end.
 const (
 	maxValue  = 256
 	maxReason = 1024
+	maxLine   = 4096 // PIPE_BUF: what a pipe that is ready takes at once
 )
+
+// patience is how long a log that takes nothing may hold up a login, in all.
+const patience = time.Second
 
 // A Journal writes the lines of one call.
 type Journal struct {
@@ -50,6 +59,9 @@ type Journal struct {
 
 	// Stderr, if set, takes the lines instead of syslog.
 	Stderr *os.File
+
+	socket string      // syslog's; "": /dev/log
+	stuck  atomic.Bool // the log took nothing for as long as we have patience
 }
 
 // Line writes fields (name, value, name, value ...), those with an empty value
@@ -61,13 +73,12 @@ func (j *Journal) Line(level Level, fields ...string) {
 	}
 	service := tag(j.Service)
 	text := fmt.Sprintf("%s[%d]: pam_authn(%s:%s): %s", service, j.Pid, service, j.Group,
-		format(append(fields, "id", j.ID)))
+		format(append(slices.Clip(fields), "id", j.ID)))
 	if j.Stderr != nil {
-		writeIfReady(j.Stderr, text+"\n")
-		return
+		j.toStderr(text)
+	} else {
+		j.toSyslog(fmt.Sprintf("<%d>%s", authpriv|int(level), text))
 	}
-	// Nobody to tell if there is no syslog.
-	_ = toSyslog(fmt.Sprintf("<%d>%s", authpriv|int(level), text))
 }
 
 // Debugf writes a step that the word debug asks for.
@@ -81,7 +92,8 @@ func format(fields []string) string {
 	var parts []string
 	for i := 0; i+1 < len(fields); i += 2 {
 		limit := maxValue
-		if fields[i] == "reason" || fields[i] == "log" {
+		switch fields[i] {
+		case "reason", "log", "debug":
 			limit = maxReason
 		}
 		if fields[i+1] != "" {
@@ -91,19 +103,28 @@ func format(fields []string) string {
 	return strings.Join(parts, " ")
 }
 
-// Value writes s as a logfmt value of at most limit bytes before quoting.
+// Value writes s as a logfmt value: as it is, or quoted as Go does where it
+// needs that. What has more than limit bytes ends in dots.
 func Value(s string, limit int) string {
-	if len(s) > limit {
-		cut := limit
-		for cut > 0 && !utf8.RuneStart(s[cut]) {
-			cut--
+	quote := s == "" || strings.IndexFunc(s, special) >= 0
+	var b strings.Builder
+	for s != "" {
+		_, size := utf8.DecodeRuneInString(s)
+		piece := s[:size]
+		if quote {
+			piece = strings.TrimSuffix(strconv.Quote(piece)[1:], `"`)
 		}
-		s = s[:cut] + "..."
+		if b.Len()+len(piece) > limit {
+			b.WriteString("...")
+			break
+		}
+		b.WriteString(piece)
+		s = s[size:]
 	}
-	if s != "" && strings.IndexFunc(s, special) < 0 {
-		return s
+	if quote {
+		return `"` + b.String() + `"`
 	}
-	return strconv.Quote(s)
+	return b.String()
 }
 
 // special reports whether r makes a value need quotes.
@@ -128,25 +149,61 @@ func tag(service string) string {
 	return clean
 }
 
-func toSyslog(line string) error {
-	conn, err := net.DialTimeout("unixgram", "/dev/log", time.Second)
-	if err != nil {
-		return err
+// wait is how long to wait for a log that takes nothing.
+func (j *Journal) wait() time.Duration {
+	if j.stuck.Load() {
+		return 0
 	}
-	defer conn.Close() //nolint:errcheck // a datagram is sent or not
-	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
-	_, err = io.WriteString(conn, line)
-	return err
+	return patience
 }
 
-// writeIfReady drops a line rather than blocking a login: the host's standard
-// error may be a pipe that nobody reads. At most PIPE_BUF bytes are written
-// at once, which poll promises to fit.
-func writeIfReady(f *os.File, line string) {
+// toSyslog sends one datagram, as RFC 3164 has it but for the time, which the
+// log adds. There is nobody to tell if that fails.
+func (j *Journal) toSyslog(line string) {
+	path := j.socket
+	if path == "" {
+		path = "/dev/log"
+	}
+	conn, err := net.DialTimeout("unixgram", path, patience)
+	if err != nil {
+		return
+	}
+	defer conn.Close() //nolint:errcheck // a datagram is sent or not
+	if err := conn.SetWriteDeadline(time.Now().Add(max(j.wait(), time.Millisecond))); err != nil {
+		return
+	}
+	if _, err := io.WriteString(conn, line); errors.Is(err, os.ErrDeadlineExceeded) {
+		j.stuck.Store(true)
+	}
+}
+
+// toStderr drops a line rather than blocking a login: the host's standard
+// error may be a pipe that nobody reads. The writing is left to itself, since
+// another process may fill the pipe in between.
+func (j *Journal) toStderr(line string) {
+	line = line[:min(len(line), maxLine-1)] + "\n"
+	if !writable(j.Stderr, j.wait()) {
+		j.stuck.Store(true)
+		return
+	}
+	written := make(chan struct{})
+	go func() {
+		_, _ = io.WriteString(j.Stderr, line)
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(patience):
+		j.stuck.Store(true)
+	}
+}
+
+func writable(f *os.File, wait time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLOUT}} //nolint:gosec // a descriptor
-	if n, err := unix.Poll(fds, 100); err == nil && n == 1 && fds[0].Revents&unix.POLLOUT != 0 {
-		_, _ = io.WriteString(f, line[:min(len(line), 4096)])
+	for {
+		n, err := unix.Poll(fds, int(wait.Milliseconds()))
+		if !errors.Is(err, unix.EINTR) {
+			return err == nil && n == 1 && fds[0].Revents&unix.POLLOUT != 0
+		}
 	}
 }

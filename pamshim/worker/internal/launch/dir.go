@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/paths"
 )
@@ -66,6 +67,9 @@ func EnsureDir(dir string, mode fs.FileMode) error {
 	if !ok || !info.IsDir() || stat.Uid != 0 || info.Mode().Perm()&0o022 != 0 {
 		return fmt.Errorf("%s is not a folder of root's alone: remove it", dir)
 	}
+	if info.Mode().Perm() != mode {
+		return os.Chmod(dir, mode) // a call that was killed right after Mkdir
+	}
 	return nil
 }
 
@@ -73,9 +77,10 @@ func EnsureDir(dir string, mode fs.FileMode) error {
 // behind itself; this is for those that were killed.
 func sweep(base, prefix string) {
 	entries, err := os.ReadDir(base)
-	if err != nil {
+	if err != nil || startTime(os.Getpid()) == "" { // without /proc all would look dead
 		return
 	}
+	deadline := time.Now().Add(sweepTime)
 	for _, e := range entries {
 		rest, ok := strings.CutPrefix(e.Name(), prefix)
 		if !ok || !e.IsDir() {
@@ -83,7 +88,7 @@ func sweep(base, prefix string) {
 		}
 		pid, start, ok := strings.Cut(rest, "-")
 		if n, err := strconv.Atoi(pid); ok && err == nil && start != "" && startTime(n) != start {
-			_ = os.RemoveAll(filepath.Join(base, e.Name())) // or the next call's sweep does
+			remove(filepath.Join(base, e.Name()), deadline) // or the next call does
 		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"runtime"
 	"sort"
@@ -118,7 +117,7 @@ func Start(ctx context.Context, s Spec) (*Provider, error) {
 func (p *Provider) Close() {
 	p.Kill()
 	if p.dir != "" {
-		_ = os.RemoveAll(p.dir) // the next call's sweep takes what is left
+		remove(p.dir, time.Now().Add(closeTime)) // the next call's sweep takes what is left
 	}
 }
 

@@ -54,8 +54,9 @@ var everywhere = []struct {
 	{"/dev/null", readFile | writable},
 }
 
-// newSandbox prepares the rules. On an error the sandbox confines nothing but
-// still sets no_new_privs, and the error says why.
+// newSandbox prepares the rules. The error says what is missing of them, for
+// the log: without Landlock in the kernel, the sandbox only sets no_new_privs;
+// without some rule, a provider can use less than it should.
 func newSandbox(program, dir string) (*sandbox, error) {
 	s := &sandbox{ruleset: -1}
 	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
@@ -177,6 +178,9 @@ func (s *sandbox) enter() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("setting no_new_privs: %w", err)
 	}
+	if err := leaveKeyring(); err != nil {
+		return err
+	}
 	if s.ruleset < 0 {
 		return nil
 	}
@@ -184,6 +188,17 @@ func (s *sandbox) enter() error {
 		return fmt.Errorf("entering the sandbox: %w", errno)
 	}
 	return nil
+}
+
+// leaveKeyring gives the thread an empty session keyring. The application's,
+// which a change of the user does not take away, may hold Kerberos tickets and
+// the keys of file systems.
+func leaveKeyring() error {
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) // without a name
+	if err == nil || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) || os.Geteuid() != 0 {
+		return nil // where keyctl is not to be had, neither can the provider use it
+	}
+	return fmt.Errorf("leaving the application's keyring: %w", err)
 }
 
 func (s *sandbox) close() {

@@ -6,7 +6,6 @@
 package limits
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -61,16 +60,29 @@ func (s *Store) Allow(key string, n int, window time.Duration) (bool, error) {
 		return false, err
 	}
 	now := s.now().UnixNano()
-	records = alive(records, now)
+	records, moved := alive(records, now)
 	hash := hashOf(salt, key)
-	if count(records, hash, now-int64(window)) >= n {
-		return false, nil
+	allowed, full := false, error(nil)
+	switch {
+	case count(records, hash, now-int64(window)) >= n:
+	case len(records) >= MaxRecords:
+		full = ErrFull
+	default:
+		allowed = true
+		records = append(records, record{hash, now, now + int64(window)})
 	}
-	if len(records) >= MaxRecords {
-		return false, ErrFull
+	if allowed || moved {
+		if err := s.save(salt, records); err != nil {
+			return false, err
+		}
 	}
-	records = append(records, record{hash, now, now + int64(window)})
-	return true, s.save(salt, records)
+	return allowed, full
+}
+
+// Check says whether the store can be read.
+func (s *Store) Check() error {
+	_, _, err := s.load()
+	return err
 }
 
 func (s *Store) now() time.Time {
@@ -132,16 +144,17 @@ func (s *Store) load() (salt []byte, records []record, err error) {
 	return salt, records, nil
 }
 
+// save replaces the file. It is on the disk before it is in its place: after a
+// power cut there is the old one or the new one, and none that is damaged.
 func (s *Store) save(salt []byte, records []record) error {
-	var b bytes.Buffer
-	b.WriteString(magic)
-	b.Write(salt)
+	data := append([]byte(magic), salt...)
 	for _, r := range records {
-		b.Write(r.hash[:])
-		_ = binary.Write(&b, binary.BigEndian, [2]int64{r.at, r.ends})
+		data = append(data, r.hash[:]...)
+		data = binary.BigEndian.AppendUint64(data, uint64(r.at))   //nolint:gosec // as it is read
+		data = binary.BigEndian.AppendUint64(data, uint64(r.ends)) //nolint:gosec // as it is read
 	}
 	temporary := s.file() + ".new"
-	if err := os.WriteFile(temporary, b.Bytes(), 0o600); err != nil {
+	if err := writeSynced(temporary, data); err != nil {
 		return fmt.Errorf("the limit store: %w", err)
 	}
 	if err := os.Rename(temporary, s.file()); err != nil {
@@ -150,16 +163,28 @@ func (s *Store) save(salt []byte, records []record) error {
 	return nil
 }
 
-// alive drops what no window reaches any more, and what a clock that was set
-// back left in the future: it would count for years.
-func alive(records []record, now int64) []record {
-	kept := records[:0]
+func writeSynced(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600) //nolint:gosec // in root's folder
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// alive drops what no window reaches any more. What a clock that was set back
+// left in the future is moved to now, and must be saved: it would count for
+// years, and dropping it would allow what was refused.
+func alive(records []record, now int64) (kept []record, moved bool) {
 	for _, r := range records {
-		if r.ends > now && r.at <= now+int64(time.Hour) {
+		if r.at > now {
+			r.at, r.ends, moved = now, now+(r.ends-r.at), true
+		}
+		if r.ends > now {
 			kept = append(kept, r)
 		}
 	}
-	return kept
+	return kept, moved
 }
 
 func count(records []record, hash [hashSize]byte, since int64) int {

@@ -169,6 +169,7 @@ func (p *parser) finish() {
 		key, value, _ := strings.Cut(word, "=")
 		prefix, rest, _ := strings.Cut(key, ".")
 		switch {
+		case p.line.Name == "": // which is a problem already
 		case prefix != p.line.Name:
 			p.problem("word %q is for provider %q, but this line's is %q", word, prefix, p.line.Name)
 		case rest == "" || p.seen[key]:

@@ -10,6 +10,7 @@ var (
 	Providers = "/usr/libexec/authn/providers" // authn-NAME
 	Config    = "/etc/authn"                   // NAME.yaml
 	Worker    = "/usr/libexec/authn/authn-worker"
+	Security  = "" // where libpam looks for modules; "": found by looking
 )
 
 // What the worker makes where it is missing, as root.
