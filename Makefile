@@ -24,7 +24,9 @@ PATHS = github.com/pam-authn/pam-authn/pamshim/worker/internal/paths
 TAGS = osusergo,netgo,grpcnotrace
 LDFLAGS = -s -w -X github.com/pam-authn/pam-authn/authn/plugin.Version=$(VERSION)
 WORKER_LDFLAGS = $(LDFLAGS) -extldflags=-static -X $(PATHS).Providers=$(LIBEXEC)/providers \
-	-X $(PATHS).Config=$(SYSCONFDIR)/authn -X $(PATHS).Worker=$(LIBEXEC)/authn-worker
+	-X $(PATHS).Config=$(SYSCONFDIR)/authn -X $(PATHS).Worker=$(LIBEXEC)/authn-worker -X $(PATHS).Security=$(SECURITYDIR)
+AUTHNCTL_LDFLAGS = -s -w -X main.version=$(VERSION) -X main.installedWorker=$(LIBEXEC)/authn-worker \
+	-X main.installedModule=$(SECURITYDIR)/pam_authn.so
 
 WARNINGS = -Wall -Wextra -Wconversion -Wformat=2 -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wnull-dereference -Wwrite-strings -Wvla -Werror
@@ -48,6 +50,7 @@ all: build
 build: $(BUILD)/pam_authn.so
 	CGO_ENABLED=1 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(WORKER_LDFLAGS)' -o $(BUILD)/authn-worker ./pamshim/worker
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-passphrase ./examples/passphrase
+	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(AUTHNCTL_LDFLAGS)' -o $(BUILD)/authnctl ./authn/cmd/authnctl
 
 $(BUILD)/pam_authn.so: $(MODULE_DEPS)
 	@mkdir -p $(BUILD)

@@ -199,12 +199,13 @@ func (p *Process) Kill() {
 }
 
 // Ended says how the provider's process ended ("signal: killed"), or "" if it
-// runs or that is not known. It waits a moment for a process that is ending.
+// runs or that is not known. It waits up to half a second for a process that is
+// ending; after that, all that it wrote to standard error has come.
 func (p *Process) Ended() string {
 	if p == nil || p.cmd.Process == nil {
 		return ""
 	}
-	for range 20 {
+	for range 250 {
 		if p.client.Exited() {
 			return p.cmd.ProcessState.String()
 		}
@@ -229,12 +230,14 @@ func startError(err error) error {
 	case strings.Contains(text, "unrecognized remote plugin message"), strings.Contains(text, "error parsing"),
 		strings.Contains(text, "incompatible core api"), strings.Contains(text, "unknown address type"):
 		why = "it is not a provider: it did not begin with go-plugin's handshake line"
+	case strings.Contains(text, "permission denied"):
+		why += ": its user must be able to reach and execute it (chmod a+x, its folders too), and a script's interpreter must lie in /usr"
 	case strings.Contains(text, "timeout while waiting"):
 		why = "it did not start in time"
 	case strings.Contains(text, "unsupported plugin protocol"):
 		why = "it does not speak gRPC"
 	case errors.Is(err, goplugin.ErrChecksumsDoNotMatch):
-		why = "its SHA-256 is not the one of authn.sha256"
+		why = "its SHA-256 is not the one of authn.sha256: if it was upgraded, write there what sha256sum says of it"
 	}
 	return fmt.Errorf("the provider did not start: %s: %w", why, authn.ErrSystem)
 }

@@ -5,6 +5,7 @@
 #include "module.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <security/pam_ext.h>
 #include <security/pam_modutil.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 /* value returns what follows name in word, or NULL. */
@@ -60,12 +62,16 @@ static const char *item(pam_handle_t *pamh, int type)
 static const char *user(struct call *c)
 {
 	const char *name = NULL;
+	int code;
 
 	if (c->type != FRAME_AUTHENTICATE && c->type != FRAME_PASSWORD)
 		return item(c->pamh, PAM_USER);
-	if (pam_get_user(c->pamh, &name, NULL) != PAM_SUCCESS || name == NULL)
-		return "";
-	return name;
+	pthread_cleanup_push(call_end, c);
+	(void)pthread_setcancelstate(c->cancel, NULL);
+	code = pam_get_user(c->pamh, &name, NULL);
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
+	pthread_cleanup_pop(0);
+	return code == PAM_SUCCESS && name != NULL ? name : "";
 }
 
 /* token is the password that the host already has, if the line lets us see
@@ -187,16 +193,18 @@ static void free_responses(struct pam_response *r, uint32_t count)
 	free(r);
 }
 
-/* ask shows messages through the host's conversation. */
-static int ask(pam_handle_t *pamh, const struct frame_conv *conv, struct pam_response **out)
+/* ask shows messages through the host's conversation, which may end this
+ * thread: then nothing of the call must stay. */
+static int ask(struct call *c, const struct frame_conv *conv, struct pam_response **out)
 {
 	const void *item_conv = NULL;
 	const struct pam_conv *host;
 	struct pam_message messages[FRAME_MESSAGES];
 	const struct pam_message *pointers[FRAME_MESSAGES];
+	int code;
 
 	*out = NULL;
-	if (pam_get_item(pamh, PAM_CONV, &item_conv) != PAM_SUCCESS || item_conv == NULL)
+	if (pam_get_item(c->pamh, PAM_CONV, &item_conv) != PAM_SUCCESS || item_conv == NULL)
 		return PAM_CONV_ERR;
 	host = item_conv;
 	if (host->conv == NULL)
@@ -206,7 +214,12 @@ static int ask(pam_handle_t *pamh, const struct frame_conv *conv, struct pam_res
 		messages[i].msg = conv->messages[i].text;
 		pointers[i] = &messages[i];
 	}
-	return host->conv((int)conv->count, pointers, out, host->appdata_ptr);
+	pthread_cleanup_push(call_end, c);
+	(void)pthread_setcancelstate(c->cancel, NULL);
+	code = host->conv((int)conv->count, pointers, out, host->appdata_ptr);
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c->cancel);
+	pthread_cleanup_pop(0);
+	return code;
 }
 
 /* host_converse lets the user answer, which costs no machine time, and sends
@@ -215,7 +228,7 @@ int host_converse(struct call *c, const struct frame_conv *conv)
 {
 	struct pam_response *answers = NULL;
 	uint32_t count = conv->count;
-	int code = ask(c->pamh, conv, &answers);
+	int code = ask(c, conv, &answers);
 
 	if (code == PAM_SUCCESS && answers == NULL)
 		code = PAM_CONV_ERR;
@@ -241,7 +254,7 @@ void host_say(struct call *c)
 	(void)snprintf(text, sizeof(text), "This login is not possible at the moment (reference %s).", c->memory->id);
 	conv.messages[0].style = PAM_ERROR_MSG;
 	conv.messages[0].text = text;
-	if (ask(c->pamh, &conv, &answer) == PAM_SUCCESS)
+	if (ask(c, &conv, &answer) == PAM_SUCCESS)
 		free_responses(answer, 1);
 }
 
@@ -292,13 +305,23 @@ static void to_syslog(const char *line)
 	(void)close(fd);
 }
 
-/* to_stderr drops the line rather than waiting for a reader. */
+/* to_stderr drops the line rather than waiting for a reader, and keeps a pipe
+ * without one from killing the host. */
 static void to_stderr(const char *line)
 {
 	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+	const struct timespec now = {0, 0};
+	sigset_t broken, before, pending;
 
+	(void)sigemptyset(&broken);
+	(void)sigaddset(&broken, SIGPIPE);
+	(void)pthread_sigmask(SIG_BLOCK, &broken, &before);
+	(void)sigpending(&pending);
 	if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0)
 		(void)dprintf(STDERR_FILENO, "%s\n", line);
+	if (sigismember(&pending, SIGPIPE) == 0)
+		(void)sigtimedwait(&broken, NULL, &now);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* host_log writes the line of a call whose worker could not. Its words are

@@ -57,12 +57,17 @@ struct call {
 	struct worker worker;
 	int64_t left_ms;     /* machine time until the call is refused */
 	int exchanges;       /* CONVs of the worker */
+	int cancel;          /* the host's pthread_setcancelstate */
 	sigset_t interrupts; /* signals that end the call */
 	bool interrupted;    /* one of them has */
 	struct frame *frame; /* the one in hand, in or out */
 	const char *reason;  /* for the log, if the worker cannot log it */
 	char why[640];       /* room for a reason */
 };
+
+/* call_end frees what a struct call owns: the worker with all its processes,
+ * and the frame. Calling it twice does nothing. */
+void call_end(void *call);
 
 /* memory.c: what a transaction remembers. memory_get returns NULL only when
  * there is no memory. */

@@ -9,6 +9,7 @@
  */
 #include "module.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,6 +95,17 @@ static int prepare(struct call *c)
 	return c->memory != NULL && c->frame != NULL ? PAM_SUCCESS : PAM_BUF_ERR;
 }
 
+void call_end(void *call)
+{
+	struct call *c = call;
+
+	worker_stop(c);
+	if (c->frame != NULL)
+		frame_wipe(c->frame);
+	free(c->frame);
+	c->frame = NULL;
+}
+
 static int run(pam_handle_t *pamh, enum frame_call type, int flags, int argc, const char **argv)
 {
 	struct call c = {.pamh = pamh, .type = type, .flags = flags, .argc = argc, .argv = argv};
@@ -105,6 +117,8 @@ static int run(pam_handle_t *pamh, enum frame_call type, int flags, int argc, co
 	 * it fails, and most providers have nothing to set. */
 	if (type == FRAME_SETCRED && !c.words.setcred)
 		return PAM_SUCCESS;
+	/* A cancelled thread would leave the worker behind. */
+	(void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &c.cancel);
 	if (prepare(&c) == PAM_SUCCESS)
 		code = converse(&c);
 	else
@@ -117,9 +131,8 @@ static int run(pam_handle_t *pamh, enum frame_call type, int flags, int argc, co
 		if (!c.interrupted)
 			host_say(&c);
 	}
-	if (c.frame != NULL)
-		frame_wipe(c.frame);
-	free(c.frame);
+	call_end(&c);
+	(void)pthread_setcancelstate(c.cancel, NULL);
 	return code;
 }
 

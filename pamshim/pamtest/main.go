@@ -16,6 +16,9 @@ import (
 // insideEnv tells the test binary that it runs in a view of its own.
 const insideEnv = "AUTHN_TEST_INSIDE"
 
+// noView is why the tests cannot have a view of their own.
+var noView error
+
 // Main runs the tests of a package that calls libpam in its own process:
 //
 //	func TestMain(m *testing.M) { pamtest.Main(m) }
@@ -23,53 +26,56 @@ const insideEnv = "AUTHN_TEST_INSIDE"
 // Under root it runs them in a copy of this process that sees /run, /var/lib,
 // /dev/log and the accounts of its own: what the module and the worker leave
 // behind, and whom the tests need, never reaches the system. [Log] reads what
-// they log. Otherwise it runs them as they are, and those that begin with
-// [Root] are skipped.
+// they log. Where that cannot be had it runs them as they are, and those that
+// begin with [Root] are skipped.
 func Main(m *testing.M) {
-	if os.Geteuid() == 0 && os.Getenv(insideEnv) == "" {
-		os.Exit(again())
-	}
-	if os.Geteuid() == 0 {
-		if err := enterView(); err != nil {
-			fmt.Fprintln(os.Stderr, "pamtest: a private view of the system:", err)
-			os.Exit(2)
+	switch {
+	case os.Geteuid() != 0:
+		noView = errors.New("needs root")
+	case os.Getenv(insideEnv) != "":
+		noView = enterView()
+	default:
+		code, err := again()
+		if err == nil {
+			os.Exit(code)
 		}
+		noView = fmt.Errorf("needs a mount namespace: %w", err)
 	}
 	code := m.Run()
 	_ = os.RemoveAll(shared.dir)
 	os.Exit(code)
 }
 
-// again runs this test binary in a mount namespace of its own.
-func again() int {
-	runtime.LockOSThread()                                // Pdeathsig means this thread
+// again runs this test binary in a mount namespace of its own and returns its
+// exit code.
+func again() (int, error) {
+	runtime.LockOSThread() // Pdeathsig means this thread
+
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:gosec // ourselves
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		fmt.Fprintln(os.Stderr, "pamtest: a mount namespace:", err)
-		return 2
+	if err := cmd.Start(); err != nil {
+		return 0, err
 	}
+	_ = cmd.Wait() // the exit code says it
 	if code := cmd.ProcessState.ExitCode(); code >= 0 {
-		return code
+		return code, nil
 	}
-	return 2 // a signal
+	return 2, nil // a signal
 }
 
-// Root skips a test that only root can run. With CI=true it fails instead:
-// there, a test that never runs is a fault.
+// Root skips a test that needs root and [Main]'s view. With CI=true it fails
+// instead: there, a test that never runs is a fault.
 func Root(t testing.TB) {
 	t.Helper()
 	switch {
-	case os.Geteuid() == 0:
+	case noView == nil:
 	case os.Getenv("CI") == "true":
-		t.Fatal("CI must be able to run this test: it needs root")
+		t.Fatalf("CI must be able to run this test: %v", noView)
 	default:
-		t.Skip("needs root")
+		t.Skip(noView)
 	}
 }
 

@@ -30,8 +30,8 @@ const group = "root:x:0:\nauthn:x:19990:\nalice:x:19991:\nnogroup:x:65534:\n"
 const stage = "/run/stage"
 
 // enterView changes what this process, alone in its mount namespace, sees:
-// /etc can be written, /run and /var/lib are empty, and /dev has a log that
-// Log reads. All of it is memory and goes with the process. Package hosttest
+// /etc can be written, /run, /var/lib and the temporary folder are empty, and
+// /dev has a log that Log reads. All of it is memory and goes with the process. Package hosttest
 // does more, for programs that expect a whole machine.
 func enterView() error {
 	unix.Umask(0o022)
@@ -43,12 +43,25 @@ func enterView() error {
 			return fmt.Errorf("mount a tmpfs on %s: %w", path, err)
 		}
 	}
-	for _, mount := range []func() error{mountEtc, mountDev} {
+	for _, mount := range []func() error{makeTemp, mountEtc, mountDev} {
 		if err := mount(); err != nil {
 			return err
 		}
 	}
 	return collect("/dev/log")
+}
+
+// makeTemp has t.TempDir lie in the view, too: a test that panics removes
+// nothing.
+func makeTemp() error {
+	dir := filepath.Join(stage, "tmp")
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // the module reads there
+		return err
+	}
+	if err := unix.Chmod(dir, 0o1777); err != nil {
+		return err
+	}
+	return os.Setenv("TMPDIR", dir)
 }
 
 func mountEtc() error {

@@ -58,6 +58,9 @@ func (c *Call) Serve(ctx context.Context) frame.Result {
 	if c.line.TryFirstPass || c.line.UseFirstPass {
 		c.conv.token = c.Start.Token
 	}
+	if !c.Start.Exists { // people type passwords where a name is asked for
+		c.conv.remember(c.Start.User)
+	}
 	id, err := c.decide(ctx, lineErr)
 	result := authn.ResultOf(err)
 	// Who gave up need not wait: their own doing tells them nothing.
@@ -88,7 +91,10 @@ func (c *Call) decide(ctx context.Context, lineErr error) (authn.Identity, error
 		c.Journal.Line(journal.Warning, "provider", c.line.Name, "log", p.Sandbox)
 	}
 	if err != nil {
-		return authn.Identity{}, unready(c.ended(ctx, fault(died(p, err))))
+		err = died(p, err)
+		p.Kill()
+		p.Ended() // what it wrote to standard error comes with its end
+		return authn.Identity{}, unready(c.ended(ctx, fault(err)))
 	}
 	c.Journal.Debugf("provider %s version %s runs as process %d", c.line.Program, p.Description().Version, p.Pid())
 	if err := c.config.CheckSecrets(p.Description().SecretKeys); err != nil {
@@ -153,12 +159,7 @@ func (c *Call) log(id authn.Identity, result authn.Result, err error) {
 	if c.stderr.Len() > 0 {
 		c.Journal.Debugf("the provider wrote to standard error: %s", c.conv.redact(c.stderr.String()))
 	}
-	// Before anything is redacted: see user below.
-	if result != authn.Success && !c.Start.Exists {
-		c.conv.remember(c.Start.User)
-	}
 	user := "?"
-	// People type passwords where a name is asked for.
 	if result == authn.Success || c.Start.Exists {
 		user = c.Start.User
 	}

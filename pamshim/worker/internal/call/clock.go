@@ -56,12 +56,23 @@ type pace struct {
 	step  time.Duration // 0: no padding
 	begin time.Time     // of the stretch
 	limit time.Duration // a person decides elsewhere, until begin + limit
+
+	asking bool          // a prompt is open, with which this stretch ends
+	next   time.Duration // limit of the stretch that its answer begins
+}
+
+// ask says that a prompt is open from now until restart.
+func (p *pace) ask() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asking = true
 }
 
 func (p *pace) restart() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.begin, p.limit = time.Now(), 0
+	p.begin, p.limit = time.Now(), p.next
+	p.asking, p.next = false, 0
 }
 
 func (p *pace) setStep(step time.Duration) {
@@ -76,11 +87,16 @@ func (p *pace) stepping() bool {
 	return p.step > 0
 }
 
-// wait declares the stretch one in which a person decides elsewhere.
+// wait declares the stretch, or with a prompt open the next one, to be one in
+// which a person decides elsewhere.
 func (p *pace) wait(limit time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.limit = max(limit, p.limit)
+	if p.asking {
+		p.next = max(limit, p.next)
+	} else {
+		p.limit = max(limit, p.limit)
+	}
 }
 
 // waiting reports whether a person decides elsewhere.
@@ -125,7 +141,7 @@ func (p *pace) due(now time.Time, success bool) time.Duration {
 func (p *pace) hold(ctx context.Context, success bool) error {
 	d := p.due(time.Now(), success)
 	if d <= 0 {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ type conversation struct {
 	silent bool
 
 	token    *string // the host's password, for the first PromptSecret
-	useFirst bool    // and nothing else may be asked for
+	useFirst bool    // and no other PromptSecret is answered
 	asked    bool    // a PromptSecret was answered
 
 	mu     sync.Mutex      // held for the length of one exchange
@@ -99,9 +100,15 @@ func (c *conversation) tell(m frame.Message) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.full(m) {
+		if c.await() == nil {
+			_, _ = c.exchange(nil)
+		}
+		c.held = nil // what could not be shown is lost
+	}
 	c.held = append(c.held, m)
 	switch {
-	case !c.pace.stepping() || len(c.held) == frame.Messages:
+	case !c.pace.stepping():
 		// An application without a screen, such as cron, cannot show it;
 		// whether it can ask is for a prompt to find out.
 		_, _ = c.exchange(nil)
@@ -111,20 +118,38 @@ func (c *conversation) tell(m frame.Message) error {
 	return c.broken
 }
 
+// full reports whether m and a prompt would fit no more into one frame with
+// the texts that are held.
+func (c *conversation) full(m frame.Message) bool {
+	size := len(m.Text)
+	for _, h := range c.held {
+		size += len(h.Text)
+	}
+	return len(c.held) > 0 && (len(c.held)+2 > frame.Messages || size > frame.Max-authn.MaxPrompt-1024)
+}
+
+// await waits until something may be shown. It gives the lock away meanwhile:
+// what Waiting shows need not wait.
+func (c *conversation) await() error {
+	ctx := c.ctx
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	return c.pace.hold(ctx, false)
+}
+
 // ask shows one prompt and returns the answer. The next stretch begins with
 // it.
 func (c *conversation) ask(m frame.Message) (string, error) {
-	ctx := c.ctx
-	c.mu.Unlock() // what Waiting shows need not wait for this prompt
-	err := c.pace.hold(ctx, false)
-	c.mu.Lock()
-	if err != nil {
+	if err := c.await(); err != nil {
 		return "", fmt.Errorf("%w: %w", err, authn.ErrConv)
 	}
+	c.pace.ask()
 	answers, err := c.exchange(&m)
 	c.pace.restart()
 	if err != nil {
-		c.giveUp(err)
+		if c.ctx.Err() == nil { // else it was not the user
+			c.giveUp(err)
+		}
 		return "", err
 	}
 	answer := answers[len(answers)-1]
@@ -167,16 +192,16 @@ func (c *conversation) over() error {
 // conversation, and reads the host's reply.
 func (c *conversation) exchange(m *frame.Message) ([]string, error) {
 	messages := c.held
-	c.held = nil
 	if m != nil {
 		messages = append(messages, *m)
 	}
 	if c.broken != nil || len(messages) == 0 {
 		return nil, c.broken
 	}
-	if err := c.ctx.Err(); err != nil {
+	if err := c.ctx.Err(); err != nil { // the texts are for explain to show
 		return nil, fmt.Errorf("%w: %w", context.Cause(c.ctx), authn.ErrConv)
 	}
+	c.held = nil
 	c.clock.stop()
 	defer c.clock.start()
 	reply, err := c.roundTrip(messages)
@@ -223,6 +248,8 @@ func (c *conversation) redact(text string) string {
 	const short, typed = 6, "<typed>"
 	c.typedMu.Lock()
 	defer c.typedMu.Unlock()
+	// The longest first: one may be the beginning of another.
+	slices.SortStableFunc(c.typed, func(a, b string) int { return len(b) - len(a) })
 	for _, t := range c.typed {
 		if len(t) < short {
 			continue

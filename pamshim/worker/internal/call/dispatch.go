@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,11 +106,16 @@ func (c *Call) request() *authn.Request {
 // plainUser is a user name that can be part of a path.
 var plainUser = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
 
+// maxFiles bounds all of authn.files together: with the configuration, they are
+// one message on the wire.
+const maxFiles = 80 << 10
+
 // files reads authn.files for this user. What cannot be had is absent and
 // logged: refusing here would tell accounts apart before any prompt.
 func (c *Call) files() map[string][]byte {
-	files := map[string][]byte{}
-	for name, path := range c.config.Framework.Files {
+	files, size := map[string][]byte{}, 0
+	for _, name := range slices.Sorted(maps.Keys(c.config.Framework.Files)) {
+		path := c.config.Framework.Files[name]
 		if strings.Contains(path, "%u") {
 			if !plainUser.MatchString(c.Start.User) {
 				c.Journal.Debugf("authn.files.%s: the user's name cannot be part of a path", name)
@@ -117,11 +124,14 @@ func (c *Call) files() map[string][]byte {
 			path = strings.ReplaceAll(path, "%u", c.Start.User)
 		}
 		data, err := config.ReadFile(path)
+		if size += len(data); size > maxFiles {
+			err = fmt.Errorf("with the files before it, %s has more than %d bytes", path, maxFiles)
+		}
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			c.Journal.Debugf("authn.files.%s: there is no such file", name)
 		case err != nil:
-			c.Journal.Line(journal.Warning, "provider", c.line.Name, "log", fmt.Sprintf("authn.files.%s: %v", name, err))
+			c.Journal.Line(journal.Warning, "provider", c.line.Name, "log", c.conv.redact(fmt.Sprintf("authn.files.%s: %v", name, err)))
 		default:
 			files[name] = data
 		}

@@ -31,11 +31,12 @@ type reader struct {
 	lines    map[string]uint32
 	size     int // bytes of lines
 	read     int // bytes of files that keys named
+	deep     bool
 	problems []error
 }
 
 // full reports whether no more fits into the provider's part.
-func (r *reader) full() bool { return r.json.Len()+r.size+r.read > maxConfig }
+func (r *reader) full() bool { return r.json.Len()+r.size > maxConfig }
 
 // mark remembers the line of the value at pointer.
 func (r *reader) mark(pointer string, n *yaml.Node) {
@@ -68,7 +69,8 @@ func (r *reader) node(n *yaml.Node, pointer, key string, depth int) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if depth > maxDepth && !r.full() {
+	if depth > maxDepth && !r.deep {
+		r.deep = true
 		r.problem(n, key, "nested too deeply")
 	}
 	if depth > maxDepth || r.full() || len(r.problems) > maxProblems {
@@ -140,6 +142,10 @@ func (r *reader) entries(n *yaml.Node, pointer, key string) []entry {
 		}
 		e := entry{name, k, v}
 		if base, ok := strings.CutSuffix(name, fileSuffix); ok && base != "" {
+			if pointer == "" && base == frameworkKey {
+				r.problem(k, full, "the framework's keys cannot be in another file: write them below %s", frameworkKey)
+				continue
+			}
 			e = r.fromFile(e, base, pointer, full)
 			if first, ok := seen[base]; ok {
 				r.problem(k, full, "%s is given too, in line %d: remove one", base, first)
@@ -164,8 +170,8 @@ func (r *reader) fromFile(e entry, base, pointer, full string) entry {
 		r.problem(e.key, full, "wants the whole path of a file, from / on")
 		return out
 	}
-	if r.full() {
-		return out
+	if r.read > maxConfig {
+		return out // it is too large already
 	}
 	data, mode, err := safefile.Read(path, maxFile)
 	if err != nil {

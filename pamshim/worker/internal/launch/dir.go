@@ -87,25 +87,42 @@ func sweep(base, prefix string) {
 			continue
 		}
 		pid, start, ok := strings.Cut(rest, "-")
-		if n, err := strconv.Atoi(pid); ok && err == nil && start != "" && startTime(n) != start {
+		if n, err := strconv.Atoi(pid); ok && err == nil && start != "" && ended(n, start) {
 			remove(filepath.Join(base, e.Name()), deadline) // or the next call does
 		}
 	}
 }
 
+// ended reports whether the process pid that started at start is gone for
+// certain. With no descriptor left to look, it is not.
+func ended(pid int, start string) bool {
+	stat, err := os.ReadFile(statFile(pid))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
+	}
+	return startField(string(stat)) != start
+}
+
 // startTime is when process pid started, in clock ticks since boot, or "" if
 // there is none. Together with the pid it names a process for good.
 func startTime(pid int) string {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	stat, err := os.ReadFile(statFile(pid))
 	if err != nil {
 		return ""
 	}
-	// The second field, the name, may hold anything up to the last parenthesis.
-	_, rest, ok := strings.Cut(string(data[max(0, strings.LastIndexByte(string(data), ')')):]), ") ")
+	return startField(string(stat))
+}
+
+func statFile(pid int) string { return fmt.Sprintf("/proc/%d/stat", pid) }
+
+// startField takes the start time from a stat file. The second field, the
+// name, may hold anything up to the last parenthesis.
+func startField(stat string) string {
+	_, rest, ok := strings.Cut(stat[max(0, strings.LastIndexByte(stat, ')')):], ") ")
 	fields := strings.Fields(rest)
-	const startField = 22 - 3
-	if !ok || len(fields) <= startField {
+	const start = 22 - 3
+	if !ok || len(fields) <= start {
 		return ""
 	}
-	return fields[startField]
+	return fields[start]
 }

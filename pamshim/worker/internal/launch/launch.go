@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/exec"
 	"runtime"
 	"sort"
@@ -87,8 +88,8 @@ type Spec struct {
 // with an error.
 func Start(ctx context.Context, s Spec) (*Provider, error) {
 	p := &Provider{}
-	if err := safefile.CheckProgram(s.Program); err != nil {
-		return p, fmt.Errorf("the provider: %w", err)
+	if err := CheckProgram(s.Program); err != nil {
+		return p, err
 	}
 	who, err := identity(s.Framework.RunAs)
 	if err != nil {
@@ -110,6 +111,18 @@ func Start(ctx context.Context, s Spec) (*Provider, error) {
 		return p, err
 	}
 	return p, p.Connect(ctx)
+}
+
+// CheckProgram checks that a provider's program may be started.
+func CheckProgram(program string) error {
+	err := safefile.CheckProgram(program)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the provider: %w: install %s, or correct provider=", err, program)
+	case err != nil:
+		return fmt.Errorf("the provider: %w", err)
+	}
+	return nil
 }
 
 // Close kills the provider and removes its folder. What the provider started

@@ -106,27 +106,30 @@ func handledAccess(abi int) uint64 {
 	return access
 }
 
+// rules grants one thing after another, whatever becomes of the one before.
 func (s *sandbox) rules(program, dir string, handled uint64) error {
+	var problems []error
 	for _, rule := range everywhere {
-		if err := s.allow(rule.path, rule.access&handled); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+		problems = append(problems, ifThere(s.allow(rule.path, rule.access&handled)))
 	}
 	for _, path := range resolver() {
-		if err := s.allow(path, readFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+		problems = append(problems, ifThere(s.allow(path, readFile)))
 	}
 	// A script reads the modules that lie beside it.
 	if isScript(program) {
-		if err := s.allow(filepath.Dir(program), readFile|readDir); err != nil {
-			return err
-		}
+		problems = append(problems, s.allow(filepath.Dir(program), readFile|readDir))
 	}
-	if err := s.allow(program, readFile|execute); err != nil {
-		return err
+	own := handled &^ (execute | unix.LANDLOCK_ACCESS_FS_MAKE_CHAR | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK)
+	problems = append(problems, s.allow(program, readFile|execute), s.allow(dir, own))
+	return errors.Join(problems...)
+}
+
+// ifThere forgives that there is no such file.
+func ifThere(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	return s.allow(dir, handled&^(execute|unix.LANDLOCK_ACCESS_FS_MAKE_CHAR|unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK))
+	return err
 }
 
 // resolver is the target of /etc/resolv.conf where that is a symbolic link.
