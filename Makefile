@@ -59,7 +59,7 @@ $(BUILD)/pam_authn.so: $(MODULE_DEPS)
 # What the build and the tests need. DEBIAN is installed with apt where it is
 # missing; sshd is neither started nor enabled by that.
 DEBIAN = gcc libc6-dev libpam0g-dev make git openssh-server openssh-client sudo login util-linux at openssl \
-	protobuf-compiler python3-grpcio python3-protobuf
+	protobuf-compiler python3-grpcio python3-protobuf clang-format shellcheck valgrind whois
 
 .PHONY: deps
 deps:
@@ -76,9 +76,31 @@ demo: deps build
 	@$(ROOT) $(BUILD)/tools/demo -build $(BUILD) -provider $(PROVIDER) $(if $(filter shell,$(DEMO)),-stay)
 	@$(if $(filter shell,$(DEMO)),:,echo "To log in by hand: make demo DEMO=shell")
 
+# Tests are of two kinds: those that run Go code of ours in their own process,
+# with the race detector, and those that run programs.
+GOTEST = AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test
+RACED = ./authn/... ./docs/... ./examples/... ./pamshim/frame/... ./pamshim/worker/...
+HOSTS = ./pamshim/safefile/... ./pamshim/hosttest/... ./pamshim/pamtest/... ./pamshim/libpam/... \
+	./pamshim/hostile/... ./pamshim/chaos/... ./pamshim/e2e/... ./pamshim/bench/... ./pamshim/demo/...
+
 .PHONY: test
-test: deps build
-	AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test -timeout 20m ./...
+test: deps build check $(if $(filter true,$(CI)),lint)
+	$(GOTEST) -race -timeout 15m $(RACED)
+	$(GOTEST) -p 1 -timeout 15m $(HOSTS)
+
+# What a reader would stumble over, in seconds.
+.PHONY: check
+check:
+	@files=$$(gofmt -l authn docs examples pamshim) && test -z "$$files" || { echo "gofmt: $$files" >&2; exit 1; }
+	$(GO) vet ./...
+	clang-format --style=file:pamshim/module/.clang-format --dry-run -Werror $(wildcard pamshim/*/*.[ch])
+	shellcheck .ci/deps .ci/run pamshim/adduser authn/plugin/wire/generate.sh examples/python/generate.sh
+
+# The first run compiles golangci-lint, which takes minutes; CI runs it, too.
+GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+.PHONY: lint
+lint:
+	$(GO) run $(GOLANGCI) run ./...
 
 # Longer runs of what "make test" runs in short: fuzzing, 10,000 calls, every
 # hostile host and every misbehaving provider many times over.
@@ -89,11 +111,12 @@ soak: deps build
 # Prints ratios against peers of the same run. libpam-python and
 # python3-requests are measured too where they are installed.
 .PHONY: bench
-bench: build
+bench: deps build
 	@mkdir -p $(BUILD)/tools/bench
 	@cp $(BUILD)/pam_authn.so $(BUILD)/authn-* $(BUILD)/tools/bench/
 	@CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/tools/bench/authn-permit ./pamshim/bench/permit
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BUILD)/tools/bench/empty ./pamshim/bench/empty
+	@$(CC) -O2 -o $(BUILD)/tools/bench/grow pamshim/libpam/testdata/grow.c -lpam
 	@$(GO) build -o $(BUILD)/tools/run-bench ./pamshim/bench
 	@$(ROOT) $(BUILD)/tools/run-bench -build $(BUILD)/tools/bench
 

@@ -65,7 +65,7 @@ func wrongAnswersDoNotOpen(t testing.TB, b *bench) {
 }
 
 // canaries answers every question with nonsense.
-func canaries(_ int, k kind, _ string) (string, error, bool) {
+func canaries(_ int, k kind, _ string) (string, error, bool) { //nolint:revive // an answer, and whether there is one
 	if k == kindSecret {
 		return hiddenCanary, nil, true
 	}

@@ -27,6 +27,7 @@ import (
 const (
 	maxLogLines = 64 // per call
 	maxAllows   = 8  // unanswered at the same time
+	maxWaits    = 64 // times Waiting per call
 	maxCounted  = 64 // answers to Allow per call: all providers share the store
 )
 
@@ -196,6 +197,7 @@ type exchange struct {
 	lines   int
 	allows  int // unanswered
 	counted int
+	waits   int
 }
 
 func (e *exchange) send(m *wire.FromWorker) error {
@@ -245,21 +247,26 @@ func (e *exchange) handle(m *wire.FromProvider) error {
 	case *wire.FromProvider_Prompt:
 		return e.prompt(m.Prompt)
 	case *wire.FromProvider_Waiting:
-		if !e.isStarted() {
-			return violation("Waiting before Started")
-		}
-		e.conv.Waiting(millis(m.Waiting.GetLimitMs()))
-		return nil
+		return e.wait(m.Waiting)
 	case *wire.FromProvider_Allow:
 		return e.allow(m.Allow)
 	}
 	return violation("an unknown message")
 }
 
-func (e *exchange) isStarted() bool {
+func (e *exchange) wait(w *wire.Waiting) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.started
+	e.waits++
+	started, many := e.started, e.waits > maxWaits
+	e.mu.Unlock()
+	switch {
+	case !started:
+		return violation("Waiting before Started")
+	case many:
+		return violation(fmt.Sprintf("more than %d times Waiting", maxWaits))
+	}
+	e.conv.Waiting(millis(w.GetLimitMs()))
+	return nil
 }
 
 func (e *exchange) start(s *wire.Started) error {

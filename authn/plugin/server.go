@@ -73,7 +73,7 @@ func serverOf(p inprocess.Provider) *server {
 // inFile puts the configuration file in front of every problem that was joined
 // into err, with the line of the key that the problem begins with.
 func inFile(c *wire.Config, err error) error {
-	many, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // errors.Join's own result
+	many, ok := err.(interface{ Unwrap() []error })
 	if ok && err.Error() == errors.Join(many.Unwrap()...).Error() {
 		var all []error
 		for _, e := range many.Unwrap() {

@@ -86,8 +86,9 @@ func Start(o Options) (p *Process, err error) {
 		SkipHostEnv:      true,
 		StartTimeout:     o.Timeout,
 		Stderr:           o.Stderr,
+		SyncStderr:       o.Stderr, // go-plugin takes os.Stderr away from providers in Go
 		Logger:           hclog.NewNullLogger(),
-		GRPCDialOptions:  []grpc.DialOption{p.credentials(), limits(), grpc.WithStreamInterceptor(onlyOurs)},
+		GRPCDialOptions:  []grpc.DialOption{p.credentials(), limits(), grpc.WithStreamInterceptor(noBroker)},
 	})
 	addr, err := p.client.Start()
 	if err != nil {
@@ -117,11 +118,11 @@ func limits() grpc.DialOption {
 		grpc.MaxCallRecvMsgSize(authn.MaxMessage), grpc.MaxCallSendMsgSize(authn.MaxMessage))
 }
 
-// onlyOurs keeps go-plugin from opening its broker and its copy of standard
-// output: nobody wants them, they cost every call, and what a provider sends
-// there is kept without bounds.
-func onlyOurs(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	if method != wire.Provider_Call_FullMethodName {
+// noBroker keeps go-plugin from opening its broker: nobody wants it, it costs
+// every call, and each message of the provider's there is a goroutine of ours
+// for five seconds.
+func noBroker(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	if strings.HasPrefix(method, "/plugin.GRPCBroker/") {
 		return nil, status.Error(codes.Unimplemented, "not used")
 	}
 	return open(ctx, desc, conn, method, opts...)

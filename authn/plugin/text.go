@@ -10,9 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// What authn.proto keeps of a Result's reason and of a Log's text.
+// What authn.proto keeps of a Result's reason and of a Log's text. The log
+// keeps less of a reason: this is for "authnctl check", which shows all that a
+// configuration has wrong.
 const (
-	maxReason  = 1 << 10
+	maxReason  = 16 << 10
 	maxLogText = 1 << 10
 )
 
@@ -36,14 +38,14 @@ func millis(ms uint64) time.Duration {
 	if ms > math.MaxInt64/uint64(time.Millisecond) {
 		return math.MaxInt64
 	}
-	return time.Duration(ms) * time.Millisecond //nolint:gosec // bounded above
+	return time.Duration(ms) * time.Millisecond
 }
 
 func toMillis(d time.Duration) uint64 {
 	if d <= 0 {
 		return 0
 	}
-	ms := uint64(d / time.Millisecond) //nolint:gosec // positive
+	ms := uint64(d / time.Millisecond)
 	if d%time.Millisecond != 0 {
 		ms++
 	}

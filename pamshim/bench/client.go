@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +25,6 @@ func client(args []string) {
 		err = compare(number(args[1]), strings.Split(args[2], ","))
 	case "threads":
 		err = threads(strings.Split(args[1], ","), number(args[2]))
-	case "growth":
-		err = growth(number(args[1]))
 	case "refusals":
 		err = refuse(strings.Split(args[1], ","))
 	default:
@@ -124,53 +120,6 @@ func parallel(n, calls int) int {
 	}
 	wg.Wait()
 	return right
-}
-
-// host is what of this process a call could change.
-type host struct{ threads, fds, children, rss int }
-
-func look() host {
-	debug.FreeOSMemory() // Go's own garbage is not what is measured
-	count := func(pattern string) int {
-		found, _ := filepath.Glob(pattern)
-		return len(found)
-	}
-	children := 0
-	lists, _ := filepath.Glob("/proc/self/task/*/children")
-	for _, l := range lists {
-		data, _ := os.ReadFile(l) //nolint:gosec // of this process
-		children += len(strings.Fields(string(data)))
-	}
-	return host{count("/proc/self/task/*"), count("/proc/self/fd/*"), children, rss()}
-}
-
-func rss() int {
-	data, _ := os.ReadFile("/proc/self/status")
-	for _, l := range strings.Split(string(data), "\n") {
-		if f := strings.Fields(l); len(f) == 3 && f[0] == "VmRSS:" {
-			return number(f[1])
-		}
-	}
-	return 0
-}
-
-func growth(calls int) error {
-	runtime.LockOSThread()
-	for range 50 { // let Go's and libpam's own memory settle
-		if _, err := authenticate("bench-authn"); err != nil {
-			return err
-		}
-	}
-	before := look()
-	for range calls {
-		if _, err := authenticate("bench-authn"); err != nil {
-			return err
-		}
-	}
-	after := look()
-	fmt.Printf("  after %d calls: %+d threads, %+d fds, %+d children, %+d kB\n", calls,
-		after.threads-before.threads, after.fds-before.fds, after.children-before.children, after.rss-before.rss)
-	return nil
 }
 
 func refuse(services []string) error {

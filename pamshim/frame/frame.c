@@ -120,8 +120,8 @@ bool cursor_done(const struct cursor *c)
 
 static bool known_style(uint32_t style)
 {
-	return style == PAM_PROMPT_ECHO_OFF || style == PAM_PROMPT_ECHO_ON ||
-	       style == PAM_ERROR_MSG || style == PAM_TEXT_INFO;
+	return style == PAM_PROMPT_ECHO_OFF || style == PAM_PROMPT_ECHO_ON || style == PAM_ERROR_MSG ||
+	       style == PAM_TEXT_INFO;
 }
 
 bool frame_parse_conv(const uint8_t *body, size_t len, struct frame_conv *out)

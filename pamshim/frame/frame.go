@@ -150,7 +150,7 @@ func Conv(messages []Message) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d messages", ErrMalformed, len(messages))
 	}
 	w := newWriter(C.FRAME_CONV)
-	w.u32(uint32(len(messages))) //nolint:gosec // bounded above
+	w.u32(uint32(len(messages)))
 	for _, m := range messages {
 		w.u32(m.Style)
 		w.string(m.Text)
@@ -167,7 +167,7 @@ func (r Result) Encode() ([]byte, error) {
 	w.u32(uint32(r.Code))
 	w.string(r.Subject)
 	w.bytes(r.Ticket)
-	w.u32(uint32(len(r.Variables))) //nolint:gosec // bounded above
+	w.u32(uint32(len(r.Variables)))
 	for _, v := range r.Variables {
 		w.string(v)
 	}
@@ -177,7 +177,7 @@ func (r Result) Encode() ([]byte, error) {
 // Encode encodes a START frame, as the module does; tests use it.
 func (s Start) Encode() ([]byte, error) {
 	w := newWriter(C.FRAME_START)
-	for _, v := range []uint32{C.FRAME_VERSION, uint32(s.Call), s.Flags, s.bits(), uint32(s.HostPid)} { //nolint:gosec // small
+	for _, v := range []uint32{C.FRAME_VERSION, uint32(s.Call), s.Flags, s.bits(), uint32(s.HostPid)} {
 		w.u32(v)
 	}
 	token := ""
@@ -188,7 +188,7 @@ func (s Start) Encode() ([]byte, error) {
 		w.string(v)
 	}
 	w.bytes(s.Ticket)
-	w.u32(uint32(len(s.Words))) //nolint:gosec // bounded by the frame
+	w.u32(uint32(len(s.Words)))
 	for _, v := range s.Words {
 		w.string(v)
 	}
@@ -214,8 +214,8 @@ func (s Start) bits() uint32 {
 // Encode encodes a REPLY frame, as the module does; tests use it.
 func (r Reply) Encode() ([]byte, error) {
 	w := newWriter(C.FRAME_REPLY)
-	w.u32(uint32(r.Code))         //nolint:gosec // a PAM code
-	w.u32(uint32(len(r.Answers))) //nolint:gosec // bounded by the frame
+	w.u32(uint32(r.Code))
+	w.u32(uint32(len(r.Answers)))
 	for _, a := range r.Answers {
 		w.string(a)
 	}
@@ -346,7 +346,7 @@ func ParseReply(kind byte, body []byte) (Reply, error) {
 	if kind != C.FRAME_REPLY {
 		return Reply{}, fmt.Errorf("%w: type %d instead of REPLY", ErrMalformed, kind)
 	}
-	r := Reply{Code: int(int32(c.u32())), Answers: c.list()} //nolint:gosec // a host's int, which may be anything
+	r := Reply{Code: int(int32(c.u32())), Answers: c.list()}
 	if err := c.end(); err != nil || len(r.Answers) > Messages {
 		return Reply{}, fmt.Errorf("%w: REPLY", ErrMalformed)
 	}

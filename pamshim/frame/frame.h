@@ -58,8 +58,8 @@ enum {
 
 /* A frame being written or read. The caller owns it; frame_wipe before free. */
 struct frame {
-	size_t len;                            /* bytes of data in use */
-	bool bad;                              /* something did not fit */
+	size_t len;                             /* bytes of data in use */
+	bool bad;                               /* something did not fit */
 	uint8_t data[FRAME_HEADER + FRAME_MAX]; /* header, type, body */
 };
 

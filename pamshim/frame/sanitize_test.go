@@ -13,14 +13,11 @@ import (
 	"testing"
 )
 
-// roundsEnv says how often each seed is mutated at random.
-const roundsEnv = "AUTHN_SANITIZE_ROUNDS"
-
 // The C of this package, by itself under ASan and UBSan: through cgo neither
 // could see it.
 func TestTheCodecIsCleanUnderSanitizers(t *testing.T) {
 	dir := t.TempDir()
-	args := []string{roundsOr("2000")}
+	args := []string{rounds()}
 	for _, in := range inputs(t) {
 		path := filepath.Join(dir, strconv.Itoa(len(args)))
 		if err := os.WriteFile(path, in, 0o600); err != nil {
@@ -35,11 +32,12 @@ func TestTheCodecIsCleanUnderSanitizers(t *testing.T) {
 	t.Logf("of %d files and their mutations, %s bodies were as they must be", len(args)-1, strings.TrimSpace(string(out)))
 }
 
-func roundsOr(usual string) string {
-	if s := os.Getenv(roundsEnv); s != "" {
-		return s
+// rounds is how often each seed is mutated at random.
+func rounds() string {
+	if os.Getenv("SOAK") != "" {
+		return "50000"
 	}
-	return usual
+	return "2000"
 }
 
 // inputs are all seeds, with the frames' bodies for those that are frames.

@@ -137,37 +137,37 @@ static int run(pam_handle_t *pamh, enum frame_call type, int flags, int argc, co
 }
 
 PAM_EXTERN __attribute__((visibility("default"))) int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc,
-                                                                          const char **argv)
+									  const char **argv)
 {
 	return run(pamh, FRAME_AUTHENTICATE, flags, argc, argv);
 }
 
 PAM_EXTERN __attribute__((visibility("default"))) int pam_sm_setcred(pam_handle_t *pamh, int flags, int argc,
-                                                                     const char **argv)
+								     const char **argv)
 {
 	return run(pamh, FRAME_SETCRED, flags, argc, argv);
 }
 
 PAM_EXTERN __attribute__((visibility("default"))) int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc,
-                                                                       const char **argv)
+								       const char **argv)
 {
 	return run(pamh, FRAME_ACCOUNT, flags, argc, argv);
 }
 
 PAM_EXTERN __attribute__((visibility("default"))) int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc,
-                                                                          const char **argv)
+									  const char **argv)
 {
 	return run(pamh, FRAME_OPEN_SESSION, flags, argc, argv);
 }
 
 PAM_EXTERN __attribute__((visibility("default"))) int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc,
-                                                                           const char **argv)
+									   const char **argv)
 {
 	return run(pamh, FRAME_CLOSE_SESSION, flags, argc, argv);
 }
 
 PAM_EXTERN __attribute__((visibility("default"))) int pam_sm_chauthtok(pam_handle_t *pamh, int flags, int argc,
-                                                                       const char **argv)
+								       const char **argv)
 {
 	return run(pamh, FRAME_PASSWORD, flags, argc, argv);
 }

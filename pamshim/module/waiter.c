@@ -118,8 +118,7 @@ static bool place(const struct plan *p)
 		if (dup2(high[0], fd) != fd)
 			return false;
 	}
-	if (dup2(high[1], FD_SOCKET) < 0 || dup2(high[2], FD_STDERR) < 0 ||
-	    dup3(high[3], FD_CONTROL, O_CLOEXEC) < 0)
+	if (dup2(high[1], FD_SOCKET) < 0 || dup2(high[2], FD_STDERR) < 0 || dup3(high[3], FD_CONTROL, O_CLOEXEC) < 0)
 		return false;
 	close_from(FD_END);
 	return true;

@@ -48,8 +48,8 @@ func as(t *testing.T, ruid, euid int, use, path string) string {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, use, path)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", childEnv, ruid, euid))
-	out, err := cmd.CombinedOutput()
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", childEnv, ruid, euid), "GORACE=atexit_sleep_ms=0")
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -1346,7 +1346,8 @@ type Result struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Linux-PAM's number. Absent is not success: it is refused.
 	Code *int32 `protobuf:"varint,1,opt,name=code,proto3,oneof" json:"code,omitempty"`
-	// Why, for the log and never for the user; at most 1 KiB is kept.
+	// Why, for the log and never for the user. At most 16 KiB is kept, and 1 KiB
+	// of it in the log.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// For success of CALL_AUTHENTICATE; the first one is then required.
 	Subject       string            `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`

@@ -122,8 +122,9 @@ static uint32_t random_u32(void)
 static void one_by_one(uint8_t *body, size_t len)
 {
 	static const uint8_t values[] = {0, 1, 4, 5, 0x7f, 0x80, 0xfb, 0xff};
+	size_t step = len > LONG ? 997 : 1;
 
-	for (size_t i = 0; i < len; i += len > LONG ? 997 : 1) {
+	for (size_t i = 0; i < len; i += step) {
 		uint8_t old = body[i];
 
 		feed(body, i);

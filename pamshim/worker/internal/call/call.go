@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/pam-authn/pam-authn/authn"
-	"github.com/pam-authn/pam-authn/authn/plugin"
 	"github.com/pam-authn/pam-authn/pamshim/frame"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/config"
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/journal"
@@ -86,12 +85,12 @@ func (c *Call) decide(ctx context.Context, lineErr error) (authn.Identity, error
 		Program: c.line.Program, Framework: c.config.Framework, Stderr: &c.stderr,
 		Timeout: min(startTimeout, c.line.Timeout), // go-plugin's start knows no context
 	})
-	defer p.Close()
+	defer p.Close() //nolint:staticcheck // with an error, too: there may be a process
 	if p.Sandbox != "" {
 		c.Journal.Line(journal.Warning, "provider", c.line.Name, "log", p.Sandbox)
 	}
 	if err != nil {
-		err = died(p, err)
+		err = p.Died(err)
 		p.Kill()
 		p.Ended() // what it wrote to standard error comes with its end
 		return authn.Identity{}, unready(c.ended(ctx, fault(err)))
@@ -102,23 +101,12 @@ func (c *Call) decide(ctx context.Context, lineErr error) (authn.Identity, error
 	}
 	p.Config, p.Started, p.Log = c.config.Provider, c.started, c.providerLog
 	id, err := c.dispatch(withLimits(ctx, c.line.Name), p)
-	return id, c.ended(ctx, died(p, err))
+	return id, c.ended(ctx, p.Died(err))
 }
 
 // fault makes err a system_err, whatever it wraps.
 func fault(err error) error {
 	return fmt.Errorf("%s: %w", strings.TrimSuffix(err.Error(), ": "+authn.ErrSystem.Error()), authn.ErrSystem)
-}
-
-// died says how the provider ended, where that is why the connection broke.
-func died(p *launch.Provider, err error) error {
-	if !errors.Is(err, plugin.ErrHungUp) {
-		return err
-	}
-	if how := p.Ended(); how != "" {
-		return fmt.Errorf("the provider died (%s): %w", how, err)
-	}
-	return err
 }
 
 // unready says that the time was over before the provider had its say.

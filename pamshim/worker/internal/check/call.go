@@ -8,11 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -77,7 +75,11 @@ func (c *checker) worker(r *rule, l line.Line) {
 	if path == "" {
 		path = paths.Worker
 	}
-	if err := safefile.CheckProgram(path); err != nil {
+	switch err := safefile.CheckProgram(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		c.prefixed(r.where(), "the worker: ", fmt.Errorf("%w: install it, or name it with worker=", err))
+		return
+	case err != nil:
 		c.prefixed(r.where(), "the worker: ", err)
 		return
 	}
@@ -95,9 +97,10 @@ func isSelf(path string) bool {
 // config checks a configuration file by itself: with the provider that the
 // command line or its name says.
 func (c *checker) config(file string, named bool) {
-	if c.done["config "+file] {
+	if !c.once("config " + file) {
 		return
 	}
+	c.configs++
 	name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
 	if named {
 		name = cmp.Or(c.provider, providerOf(file), name)
@@ -118,7 +121,7 @@ func (c *checker) config(file string, named bool) {
 // providerOf finds the provider of a configuration in the PAM lines of the
 // system, or returns "".
 func providerOf(file string) string {
-	silent := &checker{report: newReport(io.Discard)}
+	silent := &checker{report: newReport()}
 	for _, s := range silent.services(pamDir) {
 		for _, r := range s.ours() {
 			if l, err := line.Parse(r.words); err == nil && l.Config == file {
@@ -138,11 +141,8 @@ func (c *checker) orphan(file, program string, named bool) {
 	} else {
 		c.notice(file, "no PAM file uses it, and "+text)
 	}
-	if c.once("config " + file) {
-		c.configs++
-		_, err := config.Load(file)
-		c.problems(file, file, err)
-	}
+	_, err := config.Load(file)
+	c.problems(file, file, err)
 }
 
 // A use is a provider with its configuration.
@@ -175,7 +175,7 @@ func (c *checker) tryCall(u use) authn.Authenticator {
 		c.problems(u.where, u.config, err)
 	}
 	if conf == nil || conf.Provider == nil || badFramework(u.config, err) {
-		c.prefixed(u.where, "the provider: ", safefile.CheckProgram(u.program))
+		c.problems(u.where, "", launch.CheckProgram(u.program))
 		return nil
 	}
 	c.files(conf)
@@ -184,7 +184,7 @@ func (c *checker) tryCall(u use) authn.Authenticator {
 
 // startKey begins what is wrong with the keys that a start needs, or with all
 // of the file.
-var startKey = regexp.MustCompile(`^authn(:|\.(run_as|env|sha256))|^not `)
+var startKey = lazy(`^authn(:|\.(run_as|env|sha256))|^not `)
 
 // badFramework reports whether the provider cannot be started as the
 // configuration means it.
@@ -193,8 +193,8 @@ func badFramework(file string, err error) bool {
 		return false
 	}
 	for _, text := range strings.Split(err.Error(), "\n") {
-		m := place.FindStringSubmatch(text)
-		if m == nil || !strings.HasPrefix(text, file) || startKey.MatchString(m[2]) {
+		m := place().FindStringSubmatch(text)
+		if m == nil || !strings.HasPrefix(text, file) || startKey().MatchString(m[2]) {
 			return true
 		}
 	}
@@ -209,13 +209,13 @@ func (c *checker) provide(u use, conf *config.Config) authn.Authenticator {
 	p, err := launch.Start(ctx, launch.Spec{
 		Program: u.program, Framework: conf.Framework, Timeout: startTimeout, Stderr: &stderr,
 	})
-	defer p.Close()
+	defer p.Close() //nolint:staticcheck // with an error, too: there may be a process
 	if p.Sandbox != "" {
 		c.notice(u.program, p.Sandbox)
 	}
 	if err != nil {
-		c.problems(u.where, "", plain(err))
-		c.wrote(u.program, &stderr)
+		c.problems(u.where, "", plain(p.Died(err)))
+		c.wrote(p, u.program, &stderr)
 		return nil
 	}
 	keys := p.Description().SecretKeys
@@ -230,8 +230,8 @@ func (c *checker) provide(u use, conf *config.Config) authn.Authenticator {
 		}
 	}
 	if err := p.Check(ctx); err != nil {
-		c.follow(u.where, u.config, plain(err))
-		c.wrote(u.program, &stderr)
+		c.follow(u.where, u.config, plain(p.Died(err)))
+		c.wrote(p, u.program, &stderr)
 	}
 	return p
 }
@@ -241,8 +241,11 @@ func plain(err error) error {
 	return errors.New(strings.TrimSuffix(err.Error(), ": "+authn.ErrSystem.Error()))
 }
 
-// wrote passes on what a provider that failed wrote to standard error.
-func (c *checker) wrote(program string, stderr *launch.Head) {
+// wrote passes on what a provider that failed wrote to standard error, which
+// comes with its end.
+func (c *checker) wrote(p *launch.Provider, program string, stderr *launch.Head) {
+	p.Kill()
+	p.Ended()
 	if text := stderr.String(); text != "" {
 		c.notice(program, "it wrote to standard error:\n"+strings.TrimRight(text, "\n"))
 	}

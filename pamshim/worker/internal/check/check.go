@@ -17,7 +17,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sort"
 	"strings"
 
@@ -44,11 +43,11 @@ func Run(args []string, stdout, stderr io.Writer) int {
 	if flags.Parse(args) != nil {
 		return misused
 	}
-	c := &checker{report: newReport(stdout), provider: *provider, done: map[string]bool{}, uses: map[string]authn.Authenticator{}, idle: map[string]bool{}}
+	c := &checker{report: newReport(), provider: *provider, done: map[string]bool{}, uses: map[string]authn.Authenticator{}, idle: map[string]bool{}}
 	defer c.leaveNothing()
 	if err := c.prepare(); err != nil {
 		c.problem("this process", err.Error())
-		return c.finish()
+		return c.finish(stdout)
 	}
 	if flags.NArg() == 0 {
 		c.everything()
@@ -57,7 +56,7 @@ func Run(args []string, stdout, stderr io.Writer) int {
 		c.file(file)
 	}
 	c.system()
-	return c.finish()
+	return c.finish(stdout)
 }
 
 type checker struct {
@@ -124,14 +123,14 @@ func (c *checker) list(dir string) (files []string) {
 		c.unread(dir, err)
 	}
 	for _, e := range entries {
-		if !e.IsDir() && !leftover.MatchString(e.Name()) {
+		if !e.IsDir() && !leftover().MatchString(e.Name()) {
 			files = append(files, filepath.Join(dir, e.Name()))
 		}
 	}
 	return files
 }
 
-var leftover = regexp.MustCompile(`^\.|~$|\.(dpkg-\w+|rpm(new|save|orig)|ucf-\w+|swp)$`)
+var leftover = lazy(`^\.|~$|\.(dpkg-\w+|rpm(new|save|orig)|ucf-\w+|swp)$`)
 
 // file checks one argument.
 func (c *checker) file(name string) {
@@ -167,7 +166,7 @@ func isConfig(name string) bool {
 	return false
 }
 
-var pamRule = regexp.MustCompile(`(?mi)^[ \t]*(-?(auth|account|password|session)[ \t]|@include[ \t])`)
+var pamRule = lazy(`(?mi)^[ \t]*(-?(auth|account|password|session)[ \t]|@include[ \t])`)
 
 // isPAM tells PAM files from configuration files: by a folder pam.d, by the
 // name's ending, by lines that begin as PAM's do.
@@ -175,7 +174,7 @@ func isPAM(name string, data []byte) bool {
 	if filepath.Base(filepath.Dir(name)) == "pam.d" {
 		return true
 	}
-	return !isConfig(name) && (pamRule.Match(data) || bytes.Contains(data, []byte("pam_authn.so")))
+	return !isConfig(name) && (pamRule().Match(data) || bytes.Contains(data, []byte("pam_authn.so")))
 }
 
 // ours are the service's rules of pam_authn.
@@ -254,10 +253,11 @@ func (c *checker) once(what string) bool {
 	return !before
 }
 
-// finish writes the summary.
-func (c *checker) finish() int {
+// finish writes the findings and a summary.
+func (c *checker) finish(out io.Writer) int {
+	c.write(out)
 	if c.pamFiles+c.configs == 0 && c.count[problem]+c.count[unread] == 0 {
-		c.printf("nothing to check: no file of %s calls pam_authn.so, and %s has no configuration\n", pamDir, paths.Config)
+		_, _ = fmt.Fprintf(out, "nothing to check: no file of %s calls pam_authn.so, and %s has no configuration\n", pamDir, paths.Config)
 		return fine
 	}
 	var what []string
@@ -270,7 +270,7 @@ func (c *checker) finish() int {
 	if c.count[unread] > 0 {
 		parts = append(parts, number(c.count[unread], "thing")+" not checked")
 	}
-	c.printf("%s: %s%s\n", cmp.Or(strings.Join(what, " and "), "nothing"), strings.Join(parts, ", "), viewpoint())
+	_, _ = fmt.Fprintf(out, "%s: %s%s\n", cmp.Or(strings.Join(what, " and "), "nothing"), strings.Join(parts, ", "), viewpoint())
 	switch {
 	case c.count[problem] > 0:
 		return found

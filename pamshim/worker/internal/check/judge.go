@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/pam-authn/pam-authn/authn"
 )
@@ -21,15 +22,15 @@ var refusals = []authn.Result{
 
 // Modules whose success proves nothing about the person, with what they may
 // answer in the groups auth and account. All others are taken to prove it.
-var proveNothing = func() map[string][]authn.Result {
+var proveNothing = sync.OnceValue(func() map[string][]authn.Result {
 	const success, ignore, refuse = authn.Success, authn.ErrIgnore, authn.ErrAuth
 	all := map[string][]authn.Result{
 		"pam_permit": {success}, "pam_deny": {refuse}, "pam_selinux": {refuse},
 	}
-	for _, m := range strings.Fields("faildelay gnome_keyring kwallet kwallet5 cap") {
+	for _, m := range strings.Fields("gnome_keyring kwallet kwallet5 cap") {
 		all["pam_"+m] = []authn.Result{success, ignore}
 	}
-	for _, m := range strings.Fields("env group issue warn echo mail keyinit motd") {
+	for _, m := range strings.Fields("env group issue warn echo mail keyinit motd faildelay") {
 		all["pam_"+m] = []authn.Result{ignore}
 	}
 	for _, m := range strings.Fields("nologin securetty faillock tally tally2 wheel succeed_if localuser usertype " +
@@ -37,14 +38,14 @@ var proveNothing = func() map[string][]authn.Result {
 		all["pam_"+m] = []authn.Result{success, ignore, refuse}
 	}
 	return all
-}()
+})
 
 func moduleName(r *rule) string { return strings.TrimSuffix(filepath.Base(r.module), ".so") }
 
 // answers is what rule r may answer if nothing that proves the person lets
 // them in, except for the rules that granting lists.
 func answers(r *rule, granting ...*rule) []authn.Result {
-	known, ok := proveNothing[moduleName(r)]
+	known, ok := proveNothing()[moduleName(r)]
 	switch {
 	case len(r.faults) > 0:
 		return []authn.Result{authn.ErrPermDenied}
@@ -122,7 +123,7 @@ func judgeAuth(stack []link, r *rule) (all []verdict) {
 // provers are the other rules of the stack that may prove who it is.
 func provers(stack []link, r *rule) (all []*rule) {
 	for _, l := range stack {
-		if _, harmless := proveNothing[moduleName(l.rule)]; !harmless && !l.sub && l.rule != r && !slices.Contains(all, l.rule) {
+		if _, harmless := proveNothing()[moduleName(l.rule)]; !harmless && !l.sub && l.rule != r && !slices.Contains(all, l.rule) {
 			all = append(all, l.rule)
 		}
 	}
@@ -157,10 +158,17 @@ func (r *rule) name(from *rule) string {
 }
 
 // passable reports whether the stack can let in if rule r answers ignore and
-// all others let in.
+// all others what suits that best.
 func passable(stack []link, r *rule) bool {
-	ignore := []authn.Result{authn.ErrIgnore}
-	return len(thrown(stack, r, ignore, provers(stack, r)...)) > 0
+	return lets(stack, r, func(other *rule) []authn.Result {
+		switch {
+		case other == r:
+			return []authn.Result{authn.ErrIgnore}
+		case len(other.faults) > 0 || moduleName(other) == "pam_deny":
+			return []authn.Result{authn.ErrPermDenied}
+		}
+		return []authn.Result{authn.Success, authn.ErrIgnore, authn.ErrPermDenied}
+	})
 }
 
 // judgeAccount expects every other rule to let in, as they mostly do.

@@ -41,11 +41,12 @@ func TestJudgements(t *testing.T) {
 		{"requisite_before_unix", "auth requisite " + ours + "auth required pam_unix.so\n", ""},
 		{"sufficient_before_deny", "auth required pam_env.so\nauth sufficient " + ours + "auth required pam_deny.so\n", ""},
 		{"sufficient_alone", "auth sufficient " + ours, ""},
+		{"optional_behind_a_delay", "auth optional pam_faildelay.so\nauth optional " + ours, ""},
 		{"required_behind_a_delay", "auth optional pam_faildelay.so\nauth required " + ours, ""},
 		{"required_behind_rootok", "auth sufficient pam_rootok.so\nauth required " + ours, ""},
 		{"jump_over_deny", "auth [success=1 default=ignore] " + ours + "auth requisite pam_deny.so\nauth required pam_permit.so\n", ""},
 
-		{"sufficient_behind_a_delay", "auth optional pam_faildelay.so\nauth sufficient " + ours,
+		{"sufficient_behind_a_keyring", "auth optional pam_gnome_keyring.so\nauth sufficient " + ours,
 			`2 problem control "sufficient" throws a refusal away`},
 		{"optional_before_permit", "auth optional " + ours + "auth required pam_permit.so\n",
 			`1 problem control "optional" throws a refusal away`},

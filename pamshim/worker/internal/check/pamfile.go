@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/pam-authn/pam-authn/authn"
 )
@@ -231,13 +232,13 @@ func parseActions(control string) (actions, error) {
 	all := fill(actUndef)
 	rest := skip(control)
 	for rest != "" {
-		result, after, ok := prefixOf(rest, resultWords)
+		result, after, ok := prefixOf(rest, resultWords())
 		if !ok {
 			return allBad(), fmt.Errorf("%q is no result", firstWord(rest))
 		}
 		after, ok = strings.CutPrefix(skip(after), "=")
 		if !ok {
-			return allBad(), fmt.Errorf("no = behind %q", resultWords[result])
+			return allBad(), fmt.Errorf("no = behind %q", resultWords()[result])
 		}
 		act, after, err := parseAction(skip(after))
 		if err != nil {
@@ -277,12 +278,12 @@ func parseAction(s string) (action, string, error) {
 }
 
 // resultWords are PAM's results, and "default" for all others.
-var resultWords = func() (words []string) {
+var resultWords = sync.OnceValue(func() (words []string) {
 	for r := range authn.Result(results) {
 		words = append(words, r.Error())
 	}
 	return append(words, "default")
-}()
+})
 
 func prefixOf(s string, words []string) (i int, rest string, ok bool) {
 	for i, w := range words {

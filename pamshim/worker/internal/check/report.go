@@ -7,9 +7,18 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"sort"
+	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 )
+
+// lazy compiles a regular expression when it is first used: this package is
+// part of a program that starts for every login.
+func lazy(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
 // A kind of finding.
 type kind int
@@ -20,20 +29,23 @@ const (
 	unread
 )
 
-// A report prints findings, each once, as "FILE:LINE: text".
+// A report collects findings, each once.
 type report struct {
-	out   io.Writer
 	count map[kind]int
 	seen  map[string]bool
 	bad   map[string]bool // places with a problem
+	files map[string]int  // in which order they came up
+	all   []finding
 }
 
-func newReport(out io.Writer) *report {
-	return &report{out: out, count: map[kind]int{}, seen: map[string]bool{}, bad: map[string]bool{}}
+// A finding is a line of output.
+type finding struct {
+	file, line int
+	text       string
 }
 
-func (r *report) printf(format string, args ...any) {
-	_, _ = fmt.Fprintf(r.out, format, args...) // nobody to tell
+func newReport() *report {
+	return &report{count: map[kind]int{}, seen: map[string]bool{}, bad: map[string]bool{}, files: map[string]int{}}
 }
 
 func (r *report) add(k kind, where, text string) {
@@ -44,7 +56,28 @@ func (r *report) add(k kind, where, text string) {
 	}
 	r.seen[full] = true
 	r.count[k]++
-	r.printf("%s\n", full)
+	file, line := where, 0
+	if m := numbered().FindStringSubmatch(where); m != nil {
+		file = m[1]
+		line, _ = strconv.Atoi(m[2])
+	}
+	if _, ok := r.files[file]; !ok {
+		r.files[file] = len(r.files)
+	}
+	r.all = append(r.all, finding{r.files[file], line, full})
+}
+
+var numbered = lazy(`^(.+?):(\d+)$`)
+
+// write writes the findings by file and line.
+func (r *report) write(out io.Writer) {
+	sort.SliceStable(r.all, func(i, j int) bool {
+		a, b := r.all[i], r.all[j]
+		return a.file < b.file || a.file == b.file && a.line < b.line
+	})
+	for _, f := range r.all {
+		_, _ = fmt.Fprintln(out, f.text) // nobody to tell
+	}
 }
 
 func (r *report) problem(where, text string) {
@@ -54,7 +87,7 @@ func (r *report) problem(where, text string) {
 
 func (r *report) notice(where, text string) { r.add(notice, where, text) }
 
-var place = regexp.MustCompile(`^(.+?:\d+): (.*)$`)
+var place = lazy(`^(.+?:\d+): (.*)$`)
 
 // problems reports err, which may be many: errors.Join puts each on a line.
 // One that says its own place in file, keeps it; the others are put at where.
@@ -63,7 +96,7 @@ func (r *report) problems(where, file string, err error) {
 		return
 	}
 	for _, text := range strings.Split(err.Error(), "\n") {
-		switch m := place.FindStringSubmatch(text); {
+		switch m := place().FindStringSubmatch(text); {
 		case file != "" && m != nil && strings.HasPrefix(text, file+":"):
 			r.one(m[1], m[2])
 		case file != "" && strings.HasPrefix(text, file+": "):
@@ -90,7 +123,7 @@ func (r *report) follow(where, file string, err error) {
 	}
 	var fresh []string
 	for _, text := range strings.Split(err.Error(), "\n") {
-		if m := place.FindStringSubmatch(text); m == nil || !r.bad[m[1]] {
+		if m := place().FindStringSubmatch(text); m == nil || !r.bad[m[1]] {
 			fresh = append(fresh, text)
 		}
 	}

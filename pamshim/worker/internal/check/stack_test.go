@@ -72,7 +72,7 @@ func TestStacksAreWalkedAsLibpamWalksThem(t *testing.T) {
 	}
 	g := generator{Rand: rand.New(rand.NewPCG(1, 2))} //nolint:gosec // a test's
 	granted := 0
-	for i := range 3000 {
+	for i := range 2000 {
 		dir := t.TempDir()
 		g.dir = dir
 		files := map[string]string{"other": "auth required pam_deny.so\n", "svc": g.file(2), "one": g.file(1), "two": g.file(0)}
@@ -89,8 +89,8 @@ func TestStacksAreWalkedAsLibpamWalksThem(t *testing.T) {
 			granted++
 		}
 	}
-	if granted < 300 || granted > 2700 {
-		t.Errorf("%d of 3000 random stacks let in: not much of a test", granted)
+	if granted < 200 || granted > 1800 {
+		t.Errorf("%d of 2000 random stacks let in: not much of a test", granted)
 	}
 }
 
@@ -147,7 +147,7 @@ func (g generator) write(words ...string) string {
 func TestIncludes(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"svc": "@include common\nauth include group\nauth substack sub\naccount include missing\nauth include\n",
+		"svc":    "@include common\nauth include group\nauth substack sub\naccount include missing\nauth include\n",
 		"common": "auth required a.so\naccount required b.so\n", "group": "auth required c.so\naccount required d.so\n",
 		"sub": "auth required e.so\nauth include self\n", "self": "auth required f.so\n@include self\n",
 	} {

@@ -26,7 +26,7 @@ func Detach() error {
 	if err := unix.Dup3(int(null.Fd()), 0, 0); err != nil {
 		return fmt.Errorf("closing standard input: %w", err)
 	}
-	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS { //nolint:errorlint // an errno
+	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS {
 		return fmt.Errorf("closing descriptors: %w", err)
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -43,7 +43,7 @@ func KillChildren() {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		_, err := unix.Wait4(-1, nil, unix.WALL, nil)
-		if err != nil && err != unix.EINTR { //nolint:errorlint // an errno
+		if err != nil && err != unix.EINTR {
 			return // none is left
 		}
 	}

@@ -14,30 +14,84 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pam-authn/pam-authn/pamshim/worker/internal/paths"
 )
 
-// privateDir makes the folder in which the provider has its socket and its
-// temporary files, named after this process so that a later call can tell
-// whether it is still in use.
-func privateDir(who user) (string, error) {
+// A folder is the private one of a call: the provider has its socket and its
+// temporary files there. It is named after this process, and locked while that
+// lives, so that a later call can tell whether it is still in use.
+type folder struct {
+	path string
+	lock *os.File // nil: none
+}
+
+func privateDir(who user) (folder, error) {
 	base, prefix, err := baseDir()
 	if err != nil {
-		return "", err
+		return folder{}, err
 	}
 	sweep(base, prefix)
 	self := os.Getpid()
-	dir := filepath.Join(base, fmt.Sprintf("%s%d-%s", prefix, self, startTime(self)))
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return "", fmt.Errorf("making the provider's folder: %w", err)
+	start := startTime(self)
+	if start == "" {
+		start = "0" // there is no /proc
+	}
+	f, err := makeFolder(filepath.Join(base, fmt.Sprintf("%s%d-%s", prefix, self, start)))
+	if err != nil {
+		return f, fmt.Errorf("making the provider's folder: %w", err)
 	}
 	if who.change {
-		err = os.Lchown(dir, int(who.uid), int(who.gid))
+		err = os.Lchown(f.path, int(who.uid), int(who.gid))
 	}
 	if err != nil {
-		return dir, fmt.Errorf("giving the provider its folder: %w", err)
+		return f, fmt.Errorf("giving the provider its folder: %w", err)
 	}
-	return dir, nil
+	return f, nil
+}
+
+// makeFolder tries more than once: a sweep in another pid namespace may find
+// the folder before it is locked.
+func makeFolder(path string) (folder, error) {
+	for tries := 0; ; tries++ {
+		if err := os.Mkdir(path, 0o700); err != nil && (tries == 0 || !errors.Is(err, fs.ErrExist)) {
+			return folder{}, err
+		}
+		lock, taken := lockFolder(path)
+		if !taken {
+			return folder{path, lock}, nil
+		}
+		if tries == 3 {
+			return folder{}, errors.New("another call sweeps it away")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// lockFolder locks a folder until the file is closed, be it by the end of this
+// process. It reports a folder that is somebody else's, or gone. Where the file
+// system has no locks, there is none.
+func lockFolder(path string) (lock *os.File, taken bool) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, errors.Is(err, unix.ENOENT)
+	}
+	var st unix.Stat_t
+	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) || unix.Fstat(fd, &st) == nil && st.Nlink == 0 {
+		_ = unix.Close(fd)
+		return nil, true
+	}
+	return os.NewFile(uintptr(fd), path), false
+}
+
+// remove removes the folder. The next call's sweep takes what is left.
+func (f folder) remove(deadline time.Time) {
+	if f.path != "" {
+		remove(f.path, deadline)
+	}
+	_ = f.lock.Close()
 }
 
 // baseDir is where private folders lie: a folder of root's, or where the host
@@ -77,30 +131,51 @@ func EnsureDir(dir string, mode fs.FileMode) error {
 // behind itself; this is for those that were killed.
 func sweep(base, prefix string) {
 	entries, err := os.ReadDir(base)
-	if err != nil || startTime(os.Getpid()) == "" { // without /proc all would look dead
+	if err != nil {
 		return
 	}
 	deadline := time.Now().Add(sweepTime)
+	noProc := startTime(os.Getpid()) == ""
 	for _, e := range entries {
 		rest, ok := strings.CutPrefix(e.Name(), prefix)
-		if !ok || !e.IsDir() {
+		if !ok || !e.IsDir() || !ours(e) {
 			continue
 		}
 		pid, start, ok := strings.Cut(rest, "-")
-		if n, err := strconv.Atoi(pid); ok && err == nil && start != "" && ended(n, start) {
-			remove(filepath.Join(base, e.Name()), deadline) // or the next call does
+		n, err := strconv.Atoi(pid)
+		if !ok || err != nil || start == "" || !noProc && !ended(n, start) {
+			continue
+		}
+		// In another pid namespace, and without /proc, all processes look
+		// dead: but those that live hold a lock.
+		path := filepath.Join(base, e.Name())
+		if lock, taken := lockFolder(path); !taken {
+			folder{path, lock}.remove(deadline) // or the next call does
 		}
 	}
 }
 
+// ours reports whether a folder may have been made by a call of ours: in /tmp,
+// anybody can make one with such a name. Under root, it is the provider's.
+func ours(e fs.DirEntry) bool {
+	info, err := e.Info()
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (os.Geteuid() == 0 || int(stat.Uid) == os.Geteuid())
+}
+
 // ended reports whether the process pid that started at start is gone for
-// certain. With no descriptor left to look, it is not.
+// certain, or a zombie, which some container's init never reaps. With no
+// descriptor left to look, it is not.
 func ended(pid int, start string) bool {
 	stat, err := os.ReadFile(statFile(pid))
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 	}
-	return startField(string(stat)) != start
+	state := field(string(stat), 3)
+	return startField(string(stat)) != start || state == "Z" || state == "X"
 }
 
 // startTime is when process pid started, in clock ticks since boot, or "" if
@@ -115,14 +190,16 @@ func startTime(pid int) string {
 
 func statFile(pid int) string { return fmt.Sprintf("/proc/%d/stat", pid) }
 
-// startField takes the start time from a stat file. The second field, the
-// name, may hold anything up to the last parenthesis.
-func startField(stat string) string {
+// startField takes the start time from a stat file.
+func startField(stat string) string { return field(stat, 22) }
+
+// field returns the nth field of a stat file, from the third on: the second,
+// the name, may hold anything up to the last parenthesis.
+func field(stat string, n int) string {
 	_, rest, ok := strings.Cut(stat[max(0, strings.LastIndexByte(stat, ')')):], ") ")
 	fields := strings.Fields(rest)
-	const start = 22 - 3
-	if !ok || len(fields) <= start {
+	if !ok || len(fields) <= n-3 {
 		return ""
 	}
-	return fields[start]
+	return fields[n-3]
 }

@@ -72,7 +72,7 @@ func lower(resource int, value uint64) error {
 // A Provider is a running provider with its private folder.
 type Provider struct {
 	*plugin.Process
-	dir     string
+	dir     folder
 	Sandbox string // what could not be had of it, for the log; "" if all
 }
 
@@ -98,14 +98,14 @@ func Start(ctx context.Context, s Spec) (*Provider, error) {
 	if p.dir, err = privateDir(who); err != nil {
 		return p, err
 	}
-	box, err := newSandbox(s.Program, p.dir)
+	box, err := newSandbox(s.Program, p.dir.path)
 	if err != nil {
 		p.Sandbox = err.Error()
 	}
 	defer box.close()
-	cmd := command(s, p.dir, who)
+	cmd := command(s, p.dir.path, who)
 	p.Process, err = onThread(box, plugin.Options{
-		Cmd: cmd, UID: who.uid, Dir: p.dir, Timeout: s.Timeout, Stderr: s.Stderr, Secure: pin(s.Framework.SHA256),
+		Cmd: cmd, UID: who.uid, Dir: p.dir.path, Timeout: s.Timeout, Stderr: s.Stderr, Secure: pin(s.Framework.SHA256),
 	})
 	if err != nil {
 		return p, err
@@ -125,13 +125,22 @@ func CheckProgram(program string) error {
 	return nil
 }
 
+// Died says how the provider ended, where that is why the connection broke.
+func (p *Provider) Died(err error) error {
+	if !errors.Is(err, plugin.ErrHungUp) {
+		return err
+	}
+	if how := p.Ended(); how != "" {
+		return fmt.Errorf("the provider died (%s): %w", how, err)
+	}
+	return err
+}
+
 // Close kills the provider and removes its folder. What the provider started
 // itself is the waiter's to end.
 func (p *Provider) Close() {
 	p.Kill()
-	if p.dir != "" {
-		remove(p.dir, time.Now().Add(closeTime)) // the next call's sweep takes what is left
-	}
+	p.dir.remove(time.Now().Add(closeTime))
 }
 
 func pin(sum []byte) *goplugin.SecureConfig {

@@ -35,7 +35,7 @@ func remove(path string, deadline time.Time) {
 		if err != nil {
 			return
 		}
-		r.top = int(top.Fd()) //nolint:gosec // a descriptor
+		r.top = int(top.Fd())
 		err = r.each(top, r.entry)
 		_ = top.Close()
 		if err != nil {
@@ -62,7 +62,7 @@ func (r *remover) each(dir *os.File, take func(dir int, name string) error) erro
 			if !r.inTime() {
 				return os.ErrDeadlineExceeded
 			}
-			if err := take(int(dir.Fd()), name); err != nil { //nolint:gosec // a descriptor
+			if err := take(int(dir.Fd()), name); err != nil {
 				return err
 			}
 		}
@@ -97,6 +97,7 @@ func (r *remover) inner(dir int, name string) error {
 	full, err := unlink(dir, name)
 	for full && r.inTime() {
 		r.moved++
+		access(dir, name)
 		err = unix.Renameat(dir, name, r.top, ".moved-"+strconv.Itoa(r.moved))
 		// The name may be taken by what an earlier call left.
 		full = errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR)
@@ -125,12 +126,17 @@ func gone(err error) error {
 	return err
 }
 
-// openDir opens a folder, and no link to one. Where we are not root, it is made
-// accessible first: it belongs to us, as whatever a link there could lead to.
-func openDir(dir int, name string) (*os.File, error) {
+// access lets us into a folder, where we are not root. What a link of that name
+// leads to belongs to the provider's user, which is us.
+func access(dir int, name string) {
 	if os.Geteuid() != 0 {
 		_ = unix.Fchmodat(dir, name, 0o700, 0)
 	}
+}
+
+// openDir opens a folder, and no link to one.
+func openDir(dir int, name string) (*os.File, error) {
+	access(dir, name)
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
