@@ -87,6 +87,7 @@ HOSTS = ./pamshim/safefile/... ./pamshim/hosttest/... ./pamshim/pamtest/... ./pa
 test: deps build check $(if $(filter true,$(CI)),lint)
 	$(GOTEST) -race -timeout 15m $(RACED)
 	$(GOTEST) -p 1 -timeout 15m $(HOSTS)
+	$(if $(filter true,$(CI)),sh .ci/fuzz $(FUZZTIME))
 
 # What a reader would stumble over, in seconds.
 .PHONY: check
@@ -94,7 +95,7 @@ check:
 	@files=$$(gofmt -l authn docs examples pamshim) && test -z "$$files" || { echo "gofmt: $$files" >&2; exit 1; }
 	$(GO) vet ./...
 	clang-format --style=file:pamshim/module/.clang-format --dry-run -Werror $(wildcard pamshim/*/*.[ch])
-	shellcheck .ci/deps .ci/run pamshim/adduser authn/plugin/wire/generate.sh examples/python/generate.sh
+	shellcheck .ci/deps .ci/fuzz .ci/run pamshim/adduser authn/plugin/wire/generate.sh examples/python/generate.sh
 
 # The first run compiles golangci-lint, which takes minutes; CI runs it, too.
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -102,11 +103,23 @@ GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 lint:
 	$(GO) run $(GOLANGCI) run ./...
 
+.PHONY: format
+format:
+	gofmt -w authn docs examples pamshim
+	clang-format --style=file:pamshim/module/.clang-format -i $(wildcard pamshim/*/*.[ch])
+
+# Every fuzz target for FUZZTIME; "make test" runs their corpus.
+FUZZTIME ?= 5s
+.PHONY: fuzz
+fuzz:
+	sh .ci/fuzz $(FUZZTIME)
+
 # Longer runs of what "make test" runs in short: fuzzing, 10,000 calls, every
 # hostile host and every misbehaving provider many times over.
 .PHONY: soak
 soak: deps build
-	SOAK=1 AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test -count=1 -timeout 3h ./...
+	SOAK=1 $(GOTEST) -count=1 -p 1 -timeout 3h ./...
+	sh .ci/fuzz 5m
 
 # Prints ratios against peers of the same run. libpam-python and
 # python3-requests are measured too where they are installed.
