@@ -213,7 +213,7 @@ func (e *exchange) run() (*wire.Result, error) {
 	for {
 		m, err := e.stream.Recv()
 		if err != nil {
-			return nil, broken("the provider ended the call without a result", err)
+			return nil, e.broken("the provider ended the call without a result", err)
 		}
 		if res := m.GetResult(); res != nil {
 			return res, e.end()
@@ -222,6 +222,15 @@ func (e *exchange) run() (*wire.Result, error) {
 			return nil, err
 		}
 	}
+}
+
+// broken is broken, but blames our own end of the call where there was one:
+// gRPC then says this or that.
+func (e *exchange) broken(what string, err error) error {
+	if ours := e.ctx.Err(); ours != nil {
+		err = status.FromContextError(ours).Err()
+	}
+	return broken(what, err)
 }
 
 func (e *exchange) end() error {
@@ -234,7 +243,7 @@ func (e *exchange) end() error {
 	case err == nil:
 		return violation("a message after the result")
 	default:
-		return broken("after the result", err)
+		return e.broken("after the result", err)
 	}
 }
 
