@@ -243,6 +243,7 @@ var heard = []fact{
 	{mode: "leaves_many", want: authn.ErrAuth},
 	{mode: "leaves_a_fork_chain", want: authn.ErrAuth},
 	{mode: "leaves_fork_chains", want: authn.ErrAuth},
+	{mode: "leaves_fork_sessions", want: authn.ErrAuth},
 	{mode: "leaves_a_stopped_child", want: authn.ErrAuth},
 	{mode: "leaves_a_writer", want: authn.ErrAuth},
 	{mode: "leaves_a_namespace", want: authn.ErrAuth},

@@ -104,8 +104,8 @@ func TestBreakGlass(t *testing.T) {
 		"system_err":          "authenticate: [{secret: 'Code: '}, {result: system_err}]",
 		"a_panic":             "authenticate: [{secret: 'Code: '}, {panic: oops}]",
 		"an_exit":             "authenticate: [{secret: 'Code: '}, {exit: 0}]",
-		"a_kill":              "authenticate: [{secret: 'Code: '}, {signal: 9}]",
-		"a_stop":              "authenticate: [{secret: 'Code: '}, {signal: 19}]",
+		"a_kill":              "authenticate: [{secret: 'Code: '}, {signal: 9}, {sleep: 1h}]",
+		"a_stop":              "authenticate: [{secret: 'Code: '}, {signal: 19}, {sleep: 1h}]",
 		"a_nobody":            "authenticate: [{secret: 'Code: '}, {succeed: {subject: ''}}]",
 		"a_bad_configuration": "authenticate: {}",
 	} {

@@ -56,7 +56,7 @@ func TestSSHScreen(t *testing.T) {
 	})
 	for name, scenario := range map[string]string{
 		"a_fault_of_the_provider":       `authenticate: [{secret: "Code: "}, {panic: oops}]`,
-		"a_provider_that_dies":          `authenticate: [{secret: "Code: "}, {signal: 9}]`,
+		"a_provider_that_dies":          `authenticate: [{secret: "Code: "}, {signal: 9}, {sleep: 1h}]`,
 		"an_unreachable_service":        `authenticate: [{secret: "Code: "}, {result: authinfo_unavail}]`,
 		"a_configuration_with_an_error": "authenticat: []",
 	} {

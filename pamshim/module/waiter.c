@@ -150,13 +150,19 @@ static _Noreturn void exec_worker(const struct plan *p, pid_t waiter)
 }
 
 /* kill_child kills a child of ours, and nobody else: where /proc shows another
- * pid namespace, its numbers mean strangers. */
+ * pid namespace, its numbers mean strangers. With it goes its process group,
+ * unless that is ours, at one blow: it might fork faster than one by one can be
+ * killed. Only what the worker started can be in there. */
 static bool kill_child(pid_t pid)
 {
 	siginfo_t info;
+	pid_t group;
 
 	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0)
 		return false;
+	group = getpgid(pid);
+	if (group > 0 && group != getpgrp())
+		(void)kill(-group, SIGKILL);
 	(void)kill(pid, SIGKILL);
 	return true;
 }
@@ -205,6 +211,8 @@ static void reap(pid_t worker)
 {
 	pid_t next = worker; /* whatever it started came after it */
 
+	/* Else, what forks as fast as it is killed has all the time there is. */
+	(void)setpriority(PRIO_PROCESS, 0, -20);
 	(void)kill(worker, SIGKILL);
 	for (int naps = 20;;) {
 		pid_t pid;

@@ -77,6 +77,7 @@ void child_begin(void)
 		if (getppid() != host)
 			_exit(1);
 		(void)close(CHANNEL);
+		(void)close(release[1]);
 		while (read(release[0], &c, 1) < 0 && errno == EINTR)
 			;
 		_exit(EXIT_CODE);

@@ -222,7 +222,7 @@ static void forks_and_loads(const char *v)
 
 /* A thread whose children keep copies of all descriptors that are open during
  * a call. */
-enum { HOLDERS = 4096 };
+enum { HOLDERS = 64 };
 static pid_t held[HOLDERS];
 static int held_count;
 static bool holds;

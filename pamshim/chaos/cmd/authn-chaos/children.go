@@ -21,7 +21,8 @@ func init() {
 		"leaves_a_daemon":          calls(func(p *peer) error { leave("daemon", 1); p.send(started(), refuses("left")); return nil }),
 		"leaves_many":              calls(func(p *peer) error { script(crowd); waitFor("crowd"); p.send(started(), refuses("left")); return nil }),
 		"leaves_a_fork_chain":      calls(func(p *peer) error { script(chain); p.send(started(), refuses("left")); return nil }),
-		"leaves_fork_chains":       calls(func(p *peer) error { chains(64); p.send(started(), refuses("left")); return nil }),
+		"leaves_fork_chains":       calls(func(p *peer) error { chains(64, unix.SYS_GETPID); p.send(started(), refuses("left")); return nil }),
+		"leaves_fork_sessions":     calls(func(p *peer) error { chains(64, unix.SYS_SETSID); p.send(started(), refuses("left")); return nil }),
 		"leaves_a_stopped_child":   calls(func(p *peer) error { leave("stopped", 1); p.send(started(), refuses("left")); return nil }),
 		"leaves_a_writer":          calls(func(p *peer) error { leave("writer", 1); p.send(started(), refuses("left")); return nil }),
 		"leaves_a_namespace":       calls(func(p *peer) error { leave("namespace", 1); p.send(started(), refuses("left")); return nil }),
@@ -151,8 +152,9 @@ func sibling() {
 }
 
 // chains starts processes that are gone as soon as anybody looks, each with a
-// child in its place: as fast as the kernel forks, for none of it runs Go.
-func chains(n int) {
+// child in its place: as fast as the kernel forks, for none of it runs Go. Each
+// makes a system call of its own first.
+func chains(n int, call uintptr) {
 	for range n {
 		pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 		if errno != 0 {
@@ -162,6 +164,7 @@ func chains(n int) {
 			continue
 		}
 		for {
+			_, _, _ = unix.RawSyscall(call, 0, 0, 0)
 			if pid, _, _ := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0); pid != 0 {
 				_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 			}
