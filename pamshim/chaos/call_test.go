@@ -241,7 +241,7 @@ const timeout = 3 * time.Second
 // busy are the ways to misbehave that need a processor; two of them at the same
 // time, or the others would be late.
 var (
-	busy      = regexp.MustCompile(`^(endless|floods|burns|talks_endlessly|overflows|allocates|leaves_(many|fork|depth|a_writer)|a_main)`)
+	busy      = regexp.MustCompile(`^(endless|floods|burns|talks_endlessly|overflows|allocates|leaves_(many|depth|a_writer)|a_main)`)
 	processor = make(chan struct{}, 2)
 )
 

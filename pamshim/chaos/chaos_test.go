@@ -240,10 +240,6 @@ var heard = []fact{
 
 	{mode: "leaves_a_child", want: authn.ErrAuth},
 	{mode: "leaves_a_daemon", want: authn.ErrAuth},
-	{mode: "leaves_many", want: authn.ErrAuth},
-	{mode: "leaves_a_fork_chain", want: authn.ErrAuth},
-	{mode: "leaves_fork_chains", want: authn.ErrAuth},
-	{mode: "leaves_fork_sessions", want: authn.ErrAuth},
 	{mode: "leaves_a_stopped_child", want: authn.ErrAuth},
 	{mode: "leaves_a_writer", want: authn.ErrAuth},
 	{mode: "leaves_a_namespace", want: authn.ErrAuth},
@@ -259,11 +255,34 @@ var heard = []fact{
 	{mode: "locks_its_folder", want: authn.ErrAuth},
 }
 
+// forkers take processes away from whatever else runs.
+var forkers = []fact{
+	{mode: "leaves_many", want: authn.ErrAuth},
+	{mode: "leaves_a_fork_chain", want: authn.ErrAuth},
+	{mode: "leaves_fork_chains", want: authn.ErrAuth},
+	{mode: "leaves_fork_sessions", want: authn.ErrAuth},
+	{mode: "forks_in_a_call", reason: late},
+}
+
 func TestAProviderIsRefusedThat(t *testing.T) { proveAll(t, refused) }
 
 func TestAProviderIsHeardThat(t *testing.T) {
 	pamtestWrite(t, kept+"/file")
 	proveAll(t, heard)
+}
+
+func TestAProviderIsEndedThat(t *testing.T) {
+	m := newMachine(t)
+	rows := &table{}
+	for range repeats() {
+		for _, f := range forkers {
+			t.Run(f.name(), func(t *testing.T) {
+				o, reason := f.prove(t, m)
+				rows.add(f.name(), o, reason)
+			})
+		}
+	}
+	rows.print(t)
 }
 
 func proveAll(t *testing.T, facts []fact) {

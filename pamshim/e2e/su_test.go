@@ -106,7 +106,7 @@ func TestSuInterrupted(t *testing.T) {
 	press := map[string]func(c *hosttest.Terminal){
 		"ctrl_c":            func(c *hosttest.Terminal) { c.Send("\x03") },
 		"a_closed_terminal": (*hosttest.Terminal).HangUp,
-		"the_callers_kill":  func(c *hosttest.Terminal) { m.Run("alice", "kill", "-KILL", fmt.Sprint(c.PID())) },
+		"the_callers_kill":  func(c *hosttest.Terminal) { m.Run("alice", "sh", "-c", fmt.Sprint("kill -KILL ", c.PID())) },
 	}
 	exit := map[string]syscall.Signal{
 		"ctrl_c": syscall.SIGINT, "a_closed_terminal": syscall.SIGHUP, "the_callers_kill": syscall.SIGKILL,
@@ -140,7 +140,7 @@ func TestSuCallerCannotTouchHelpers(t *testing.T) {
 	c.Expect("Code: ")
 	for _, p := range m.waitHelpers() {
 		for _, sig := range []string{"-STOP", "-KILL", "-TERM", "-CONT", "-0"} {
-			if out, code := m.Run("alice", "kill", sig, fmt.Sprint(p.PID)); code == 0 || !strings.Contains(out, "not permitted") {
+			if out, code := m.Run("alice", "sh", "-c", fmt.Sprint("kill ", sig, " ", p.PID)); code == 0 || !strings.Contains(out, "not permitted") {
 				t.Errorf("kill %s %v: %d %s", sig, p, code, out)
 			}
 		}

@@ -122,7 +122,7 @@ func TestSudoInterrupted(t *testing.T) {
 		"ctrl_c":            func(c *hosttest.Terminal) { c.Send("\x03") },
 		"ctrl_backslash":    func(c *hosttest.Terminal) { c.Send("\x1c") },
 		"a_closed_terminal": (*hosttest.Terminal).HangUp,
-		"sigterm":           func(c *hosttest.Terminal) { m.Run("root", "kill", fmt.Sprint(c.PID())) },
+		"sigterm":           func(c *hosttest.Terminal) { m.Run("root", "sh", "-c", fmt.Sprint("kill ", c.PID())) },
 	} {
 		t.Run(name+"_while_the_provider_works_ends_it_at_once", func(t *testing.T) {
 			before := strings.Count(m.LogText(), "at work")
@@ -140,6 +140,21 @@ func TestSudoInterrupted(t *testing.T) {
 	if n := strings.Count(m.LogText(), `result=conv_err reason="interrupted by a signal"`); n != 4 {
 		t.Errorf("%d of 4 interruptions are in the log:\n%s", n, m.LogText())
 	}
+	for _, call := range []string{"account", "open_session"} {
+		t.Run("ctrl_c_in_"+call+"_ends_it_at_once", func(t *testing.T) {
+			m.scenario("authenticate: [{secret: 'Code: '}]\n" + call + ": [{log: at work in " + call + "}, {sleep: 1h}]")
+			c := m.Spawn("alice", "sudo", "-k", "echo", "ran")
+			c.Answer("Code: ", "x")
+			m.waitCount("at work in "+call, 1)
+			c.Send("\x03")
+			c.Wait()
+			if strings.Contains(c.Transcript(), "ran") {
+				t.Errorf("seen: %s", c.Transcript())
+			}
+			m.WaitIdle()
+		})
+	}
+	m.scenario("authenticate: [{secret: 'Code: '}]")
 	t.Run("ctrl_c_at_the_prompt_ends_it", func(t *testing.T) {
 		c := m.Spawn("alice", "sudo", "id")
 		c.Expect("Code: ")

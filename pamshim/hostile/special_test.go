@@ -197,6 +197,11 @@ func TestHostsAtOnce(t *testing.T) {
 		if left := folders(m); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
+		for _, e := range m.Log() {
+			if !strings.Contains(e.Text, "result=success") && e.Tag == "host" && e.PID != 0 {
+				t.Log(e)
+			}
+		}
 	})
 }
 

@@ -124,12 +124,15 @@ static bool place(const struct plan *p)
 	return true;
 }
 
+/* default_signals undoes what the host ignores or handles. The raw call takes
+ * the two signals, too, that glibc keeps to itself: posix_spawn leaves them
+ * ignored, and whatever make starts has them so. All zeros is SIG_DFL. */
 static void default_signals(void)
 {
-	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	const unsigned long dfl[8] = {0};
 
 	for (int sig = 1; sig <= SIGRTMAX; sig++)
-		(void)sigaction(sig, &dfl, NULL); /* KILL, STOP and glibc's own refuse */
+		(void)syscall(SYS_rt_sigaction, sig, dfl, NULL, 8); /* KILL and STOP refuse */
 }
 
 /* exec_worker turns the waiter's child into the worker. */
@@ -150,45 +153,41 @@ static _Noreturn void exec_worker(const struct plan *p, pid_t waiter)
 }
 
 /* kill_child kills a child of ours, and nobody else: where /proc shows another
- * pid namespace, its numbers mean strangers. With it goes its process group,
- * unless that is ours, at one blow: it might fork faster than one by one can be
- * killed. Only what the worker started can be in there. */
+ * pid namespace, its numbers mean strangers. */
 static bool kill_child(pid_t pid)
 {
 	siginfo_t info;
-	pid_t group;
 
 	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0)
 		return false;
-	group = getpgid(pid);
-	if (group > 0 && group != getpgrp())
-		(void)kill(-group, SIGKILL);
 	(void)kill(pid, SIGKILL);
 	return true;
 }
 
 /* kill_listed kills the children that /proc lists, adopted ones too, and
- * reports whether there were any. What is cut off at the end of the list, be it
- * in the middle of a number, is left for the next round. */
-static bool kill_listed(void)
+ * returns how many there were. All of the list is read: those that live are at
+ * its end, behind any number of dead ones. */
+static long kill_listed(void)
 {
 	char list[4096];
 	int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, list, sizeof(list)) : 0;
-	bool any = false;
+	long count = 0;
 	pid_t pid = 0;
+	ssize_t n;
 
-	for (ssize_t i = 0; i < n; i++) {
-		if (list[i] >= '0' && list[i] <= '9') {
-			pid = pid * 10 + (list[i] - '0');
-		} else if (pid > 0) {
-			any = kill_child(pid) || any;
-			pid = 0;
+	while (fd >= 0 && (n = read(fd, list, sizeof(list))) > 0) {
+		for (ssize_t i = 0; i < n; i++) {
+			if (list[i] >= '0' && list[i] <= '9') {
+				pid = pid * 10 + (list[i] - '0');
+			} else if (pid > 0) {
+				count += kill_child(pid);
+				pid = 0;
+			}
 		}
 	}
 	if (fd >= 0)
 		(void)close(fd);
-	return any;
+	return count;
 }
 
 /* kill_next kills one child without /proc, by trying numbers from pid on, as the
@@ -205,37 +204,48 @@ static pid_t kill_next(pid_t pid)
 	return pid;
 }
 
+/* bury reaps up to count of the dead. Returns false when no child is left. */
+static bool bury(long count)
+{
+	pid_t pid = 1;
+
+	while (count-- > 0 && pid != 0) {
+		pid = wait4(-1, NULL, __WALL | WNOHANG, NULL);
+		if (pid < 0 && errno != EINTR)
+			return false;
+	}
+	return true;
+}
+
 /* reap ends all that is left. A child whose parent dies becomes ours before
- * that parent can be reaped, so each round sees the next generation. */
+ * that parent can be reaped, so each round sees the next generation. A round
+ * buries no more than it has seen: there may be processes that fork and die
+ * faster than they can be buried, and they must be killed first. */
 static void reap(pid_t worker)
 {
 	pid_t next = worker; /* whatever it started came after it */
+	int naps = 20;
 
-	/* Else, what forks as fast as it is killed has all the time there is. */
-	(void)setpriority(PRIO_PROCESS, 0, -20);
-	(void)kill(worker, SIGKILL);
-	for (int naps = 20;;) {
-		pid_t pid;
-
-		do
-			pid = wait4(-1, NULL, __WALL | WNOHANG, NULL);
-		while (pid > 0 || (pid < 0 && errno == EINTR));
-		if (pid < 0)
-			return;
-		if (!kill_listed()) {
+	(void)setpriority(PRIO_PROCESS, 0, -20); /* they have the other processors */
+	(void)kill_child(worker);
+	for (long seen = 1; bury(seen);) {
+		seen = kill_listed();
+		if (seen == 0 && naps > 0) {
 			/* Without /proc; most die with their parents. */
-			if (naps-- > 0) {
-				(void)poll(NULL, 0, 1);
-				continue;
-			}
-			next = kill_next(next);
+			naps--;
+			seen = 1000;
+			(void)poll(NULL, 0, 1);
+			continue;
 		}
+		if (seen == 0)
+			next = kill_next(next);
 		(void)wait4(-1, NULL, __WALL, NULL);
 	}
 }
 
 /* watch returns when the call is over: the module says so or is gone, the
- * worker has ended, or the host has. */
+ * worker has ended, or the host has. Meanwhile it buries what it was left, lest
+ * that become all the processes there can be. */
 static void watch(pid_t worker, pid_t host)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, worker, 0);
@@ -246,7 +256,7 @@ static void watch(pid_t worker, pid_t host)
 
 		if (poll(p, 2, pidfd >= 0 ? 1000 : 10) > 0)
 			return;
-		if (getppid() != host)
+		if (getppid() != host || !bury(1 << 15))
 			return;
 		if (pidfd < 0 &&
 		    (waitid(P_PID, (id_t)worker, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0))

@@ -21,7 +21,9 @@ import (
 
 // A folder is the private one of a call: the provider has its socket and its
 // temporary files there. It is named after this process, and locked while that
-// lives, so that a later call can tell whether it is still in use.
+// lives, so that a later call can tell whether it is still in use. The rest of
+// the name is random: in two pid namespaces, processes with the same number may
+// start at the same time, and in /tmp somebody could be there first.
 type folder struct {
 	path string
 	lock *os.File // nil: none
@@ -38,7 +40,7 @@ func privateDir(who user) (folder, error) {
 	if start == "" {
 		start = "0" // there is no /proc
 	}
-	f, err := makeFolder(filepath.Join(base, fmt.Sprintf("%s%d-%s", prefix, self, start)))
+	f, err := makeFolder(base, fmt.Sprintf("%s%d-%s-*", prefix, self, start))
 	if err != nil {
 		return f, fmt.Errorf("making the provider's folder: %w", err)
 	}
@@ -53,9 +55,10 @@ func privateDir(who user) (folder, error) {
 
 // makeFolder tries more than once: a sweep in another pid namespace may find
 // the folder before it is locked.
-func makeFolder(path string) (folder, error) {
+func makeFolder(base, pattern string) (folder, error) {
 	for tries := 0; ; tries++ {
-		if err := os.Mkdir(path, 0o700); err != nil && (tries == 0 || !errors.Is(err, fs.ErrExist)) {
+		path, err := os.MkdirTemp(base, pattern)
+		if err != nil {
 			return folder{}, err
 		}
 		lock, taken := lockFolder(path)
@@ -65,7 +68,6 @@ func makeFolder(path string) (folder, error) {
 		if tries == 3 {
 			return folder{}, errors.New("another call sweeps it away")
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -142,6 +144,7 @@ func sweep(base, prefix string) {
 			continue
 		}
 		pid, start, ok := strings.Cut(rest, "-")
+		start, _, _ = strings.Cut(start, "-")
 		n, err := strconv.Atoi(pid)
 		if !ok || err != nil || start == "" || !noProc && !ended(n, start) {
 			continue

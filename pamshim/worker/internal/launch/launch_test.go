@@ -148,7 +148,8 @@ func TestSweep(t *testing.T) {
 		"other":                             true,
 		fmt.Sprintf("%d-5-file", dead):      true, // a file, made below
 		fmt.Sprintf("%d-5-link", dead):      true, // a link
-		fmt.Sprintf("%d-%s-x", self, start): false,
+		fmt.Sprintf("%d-%s-x", self, start): true, // as it is made
+		fmt.Sprintf("%d-%s-x", dead, start): false,
 	}
 	for name := range dirs {
 		path := filepath.Join(base, name)
@@ -206,19 +207,20 @@ func TestWithoutDescriptorsNobodyIsDead(t *testing.T) {
 }
 
 func TestAFolderIsLockedWhileItIsUsed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "f")
-	f, err := makeFolder(path)
+	base := t.TempDir()
+	f, err := makeFolder(base, "f-*")
 	if err != nil {
 		t.Fatal(err)
 	}
+	path := f.path
 	if info, err := os.Lstat(path); err != nil || info.Mode() != fs.ModeDir|0o700 {
 		t.Errorf("it is %v, %v", info, err)
 	}
 	if _, taken := lockFolder(path); !taken {
 		t.Error("it can be locked twice")
 	}
-	if _, err := makeFolder(path); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("it can be made twice: %v", err)
+	if other, err := makeFolder(base, "f-*"); err != nil || other.path == path {
+		t.Errorf("another one is %s: %v", other.path, err)
 	}
 	if flags, err := unix.FcntlInt(f.lock.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 		t.Errorf("the provider would inherit the lock: %x, %v", flags, err)
