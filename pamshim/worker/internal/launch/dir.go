@@ -96,11 +96,19 @@ func (f folder) remove(deadline time.Time) {
 	_ = f.lock.Close()
 }
 
+// maxTempDir is how long the path of a temporary folder may be, so that the
+// socket's fits into the 107 bytes that a path of a socket can have.
+const maxTempDir = 107 - len("/authn-4294967295-4194304-99999999999-4294967295/plugin4294967295")
+
 // baseDir is where private folders lie: a folder of root's, or where the host
 // runs as a user, that user's temporary folder.
 func baseDir() (dir, prefix string, err error) {
 	if os.Geteuid() != 0 {
-		return os.TempDir(), fmt.Sprintf("authn-%d-", os.Geteuid()), nil
+		dir := os.TempDir()
+		if len(dir) > maxTempDir {
+			dir = "/tmp"
+		}
+		return dir, fmt.Sprintf("authn-%d-", os.Geteuid()), nil
 	}
 	return paths.Run, "", EnsureDir(paths.Run, 0o711)
 }
