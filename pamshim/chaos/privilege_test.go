@@ -51,7 +51,7 @@ func TestAProviderHasOnlyWhatItNeeds(t *testing.T) {
 	t.Logf("%s", list(got))
 
 	dir := got["env TMPDIR"]
-	if !regexp.MustCompile(`^/run/authn/\d+-\d+$`).MatchString(dir) {
+	if !regexp.MustCompile(`^/run/authn/\d+-\d+-\d+$`).MatchString(dir) {
 		t.Errorf("TMPDIR is %q", dir)
 	}
 	if worker, _, _ := strings.Cut(filepath.Base(dir), "-"); got["parent"] != worker {
@@ -261,6 +261,9 @@ func TestAProviderThatWasBrokenIntoGetsNowhere(t *testing.T) {
 	for name, value := range got {
 		if value == "possible" && !slices.Contains(allowed, name) {
 			t.Errorf("it could %s", name)
+		}
+		if strings.HasSuffix(value, "no such file or directory") && present(name) {
+			t.Errorf("%s: %s, which proves nothing", name, value)
 		}
 	}
 	if len(got) < 120 {

@@ -28,7 +28,7 @@ func TestHostsThatRunAsTheirUser(t *testing.T) {
 		{name: "a TMPDIR that is a file", tmp: "TMPDIR=/etc/hostname", code: systemErr},
 		{name: "a TMPDIR that is missing", tmp: "TMPDIR=/nowhere", code: systemErr},
 		{name: "a TMPDIR that they may not write", tmp: "TMPDIR=/etc", code: systemErr},
-		{name: "a TMPDIR too long for a socket", tmp: "TMPDIR=/home/alice/" + strings.Repeat("x", 90), code: systemErr,
+		{name: "a TMPDIR too long for a socket", tmp: "TMPDIR=/home/alice/" + strings.Repeat("x", 90),
 			prepare: func(m *hosttest.Machine) { m.Run("alice", "mkdir", "/home/alice/"+strings.Repeat("x", 90)) }},
 		{name: "all at once", traits: "ignores,masks,no_stdio,no_cwd,umask=0777,adopts,threads=65536"},
 		{name: "proc that hides others", prepare: hideProcesses},

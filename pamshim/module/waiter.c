@@ -219,21 +219,20 @@ static bool bury(long count)
 
 /* reap ends all that is left. A child whose parent dies becomes ours before
  * that parent can be reaped, so each round sees the next generation. A round
- * buries no more than it has seen: there may be processes that fork and die
+ * buries little more than it has seen: there may be processes that fork and die
  * faster than they can be buried, and they must be killed first. */
 static void reap(pid_t worker)
 {
 	pid_t next = worker; /* whatever it started came after it */
 	int naps = 20;
 
-	(void)setpriority(PRIO_PROCESS, 0, -20); /* they have the other processors */
+	(void)setpriority(PRIO_PROCESS, 0, -20); /* not to queue behind them */
 	(void)kill_child(worker);
-	for (long seen = 1; bury(seen);) {
+	for (long seen = 0; bury(seen + 100);) {
 		seen = kill_listed();
 		if (seen == 0 && naps > 0) {
 			/* Without /proc; most die with their parents. */
 			naps--;
-			seen = 1000;
 			(void)poll(NULL, 0, 1);
 			continue;
 		}
