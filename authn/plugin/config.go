@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -262,13 +263,15 @@ func whole(t reflect.Type) bool {
 	return t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64 && t != durationType && !custom(t)
 }
 
-var yamlWrong = regexp.MustCompile(`^line (\d+): cannot unmarshal (!!\w+) `)
+var yamlWrong = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^line (\d+): cannot unmarshal (!!\w+) `)
+})
 
 // wrongTypes takes from YAML's messages which node they are about and what was
 // given, and nothing else: they repeat values.
 func (d *decoder) wrongTypes(e *yaml.TypeError) {
 	for _, message := range e.Errors {
-		m := yamlWrong.FindStringSubmatch(message)
+		m := yamlWrong().FindStringSubmatch(message)
 		if m == nil {
 			d.problems = append(d.problems, fmt.Errorf("%s: a value does not fit", d.file))
 			continue

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pam-authn/pam-authn/authn"
@@ -103,8 +104,11 @@ func (c *Call) request() *authn.Request {
 	return req
 }
 
-// plainUser is a user name that can be part of a path.
-var plainUser = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+// plainUser is a user name that can be part of a path. It is compiled when it is
+// wanted: what is done at start-up is done at every login.
+var plainUser = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+})
 
 // maxFiles bounds all of authn.files together: with the configuration, they are
 // one message on the wire.
@@ -117,7 +121,7 @@ func (c *Call) files() map[string][]byte {
 	for _, name := range slices.Sorted(maps.Keys(c.config.Framework.Files)) {
 		path := c.config.Framework.Files[name]
 		if strings.Contains(path, "%u") {
-			if !plainUser.MatchString(c.Start.User) {
+			if !plainUser().MatchString(c.Start.User) {
 				c.Journal.Debugf("authn.files.%s: the user's name cannot be part of a path", name)
 				continue
 			}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -85,14 +86,16 @@ func (r *reader) text(n *yaml.Node, key string) (string, bool) {
 	return n.Value, true
 }
 
-var userName = regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)
+var userName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)
+})
 
 func (r *reader) runAs(n *yaml.Node, key string) {
 	name, ok := r.text(n, key)
 	if !ok {
 		return
 	}
-	if !userName.MatchString(name) || name == "root" || name == "nobody" {
+	if !userName().MatchString(name) || name == "root" || name == "nobody" {
 		r.problem(n, key, "wants the name of a system user of its own, not root or nobody: "+
 			"adduser --system --group --no-create-home NAME")
 	}
@@ -112,7 +115,9 @@ func (r *reader) sha256(n *yaml.Node, key string) {
 	r.config.Framework.SHA256 = sum
 }
 
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+var envName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+})
 
 // env names variables for the provider. Those that change how a program is
 // loaded or what go-plugin does are not for it.
@@ -124,7 +129,7 @@ func (r *reader) env(n *yaml.Node, key string) {
 		if !ok {
 			return
 		}
-		if !envName.MatchString(name) || strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "PLUGIN_") ||
+		if !envName().MatchString(name) || strings.HasPrefix(name, "LD_") || strings.HasPrefix(name, "PLUGIN_") ||
 			strings.HasPrefix(name, "AUTHN_") || strings.ContainsRune(value, 0) {
 			r.problem(v, full, "this variable cannot be set for a provider; remove it")
 			return

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -189,7 +190,9 @@ func (r *reader) fromFile(e entry, base, pointer, full string) entry {
 	return out
 }
 
-var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
+var jsonNumber = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
+})
 
 // scalar keeps the type that YAML saw. Numbers go over as they are written; in
 // a notation that JSON does not have they would change their meaning.
@@ -205,7 +208,7 @@ func (r *reader) scalar(n *yaml.Node, pointer, key string) {
 		}
 		r.json.WriteString(strconv.FormatBool(b))
 	case "!!int", "!!float":
-		if !jsonNumber.MatchString(n.Value) {
+		if !jsonNumber().MatchString(n.Value) {
 			r.problem(n, key, "write the number in plain decimal, or in quotes if it is text")
 			r.json.WriteString("0")
 			return
