@@ -90,14 +90,17 @@ func stacks(m *hosttest.Machine) []peer {
 		{"refuse-provider-mode", line(dir+"/authn-worker", dir+"/mode-0644")},
 		{"refuse-provider-writable", line(dir+"/authn-worker", dir+"/mode-0775")},
 	}
-	if found, _ := filepath.Glob("/lib/*/security/pam_python.so"); len(found) > 0 {
+	if _, err := os.Stat(pamPython); err == nil {
 		m.WriteFile(dir+"/module.py", 0o644, pythonModule)
 		if _, code := m.Run("root", "/usr/bin/python3", "-c", "import requests"); code == 0 {
-			all = append(all, peer{"bench-python", "auth required pam_python.so " + dir + "/module.py\n"})
+			all = append(all, peer{"bench-python", "auth required " + pamPython + " " + dir + "/module.py\n"})
 		}
 	}
 	return all
 }
+
+// pamPython is where Debian's libpam-python lies.
+const pamPython = "/lib/security/pam_python.so"
 
 // pythonModule is the way of the module that provider onelogin replaces.
 const pythonModule = `import requests
