@@ -160,6 +160,9 @@ func (p *Process) Connect(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the provider did not answer on its socket: %w", authn.ErrSystem)
 	case d := <-ch:
+		if status.Code(d.err) == codes.Canceled { // by go-plugin, since the process has ended
+			return fmt.Errorf("the provider's socket: %w: %w", ErrHungUp, authn.ErrSystem)
+		}
 		if d.err != nil {
 			return fmt.Errorf("the provider's socket: %s: %w", firstLine(d.err), authn.ErrSystem)
 		}

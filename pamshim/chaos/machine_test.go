@@ -185,7 +185,7 @@ func folders(uid int) (found []string) {
 // purge kills whatever runs as uid, all at the same moment, for tests that
 // failed to end it.
 func purge(uid int) {
-	kill := exec.Command("/bin/kill", "-KILL", "--", "-1")
+	kill := exec.Command("/bin/sh", "-c", "kill -KILL -1")
 	kill.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	_ = kill.Run()
 }

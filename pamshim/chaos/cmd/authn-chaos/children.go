@@ -68,10 +68,17 @@ func spawn(role string) {
 	cmd.Env = append(os.Environ(), childKey+"="+role)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if role == "namespace" {
+	if role == "namespace" && namespaces() {
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID
 	}
 	must(cmd.Start())
+}
+
+// namespaces reports whether this system gives users namespaces of their own.
+func namespaces() bool {
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID}
+	return cmd.Run() == nil
 }
 
 // leave starts n children and waits until each is at its work.
