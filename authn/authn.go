@@ -212,16 +212,27 @@ func As[T any](a Authenticator) (T, bool) {
 // means, and setting both is refused. A step of zero changes nothing; a
 // negative one is refused when the call starts.
 func WithStep(a Authenticator, step time.Duration) Authenticator {
-	return stepped{a, step}
+	return stepped{a, step, false}
+}
+
+// WithDefaultStep is [WithStep] for a step that the configuration did not ask
+// for: authn.timing.step, where it is given, replaces it.
+func WithDefaultStep(a Authenticator, step time.Duration) Authenticator {
+	return stepped{a, step, true}
 }
 
 type stepped struct {
 	Authenticator
-	step time.Duration
+	step      time.Duration
+	byDefault bool
 }
 
-// Step is read by package plugin.
+// Step and DefaultStep are read by package plugin. A provider may have them
+// itself and stay the type that it is.
 func (s stepped) Step() time.Duration { return s.step }
+
+// DefaultStep reports whether authn.timing.step may replace the step.
+func (s stepped) DefaultStep() bool { return s.byDefault }
 
 // As answers for the wrapped provider.
 func (s stepped) As(target any) bool {

@@ -75,9 +75,9 @@ func (c *conversation) send(m *wire.FromProvider) error {
 	return c.stream.Send(m)
 }
 
-func (c *conversation) started(step time.Duration) error {
+func (c *conversation) started(step time.Duration, byDefault bool) error {
 	return c.send(&wire.FromProvider{Message: &wire.FromProvider_Started{
-		Started: &wire.Started{StepMs: toMillis(step)},
+		Started: &wire.Started{StepMs: toMillis(step), DefaultStep: byDefault},
 	}})
 }
 

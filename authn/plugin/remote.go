@@ -51,9 +51,9 @@ type Remote struct {
 	Config *wire.Config
 
 	// Started, if set, is called once the provider has accepted its
-	// configuration, with the time step that this asks for. An error ends
-	// the call.
-	Started func(step time.Duration) error
+	// configuration, with the time step that this asks for, or that the
+	// provider has by default. An error ends the call.
+	Started func(step time.Duration, byDefault bool) error
 
 	// Log, if set, gets the provider's log lines.
 	Log func(level wire.Level, text string)
@@ -287,7 +287,7 @@ func (e *exchange) start(s *wire.Started) error {
 		return violation("Started twice")
 	}
 	if e.remote.Started != nil {
-		return e.remote.Started(millis(s.GetStepMs()))
+		return e.remote.Started(millis(s.GetStepMs()), s.GetDefaultStep())
 	}
 	return nil
 }

@@ -443,7 +443,7 @@ func TestStartedCanEndTheCall(t *testing.T) {
 		p.end(authn.Success, "mittens")
 		return nil
 	}})
-	remote.Started = func(step time.Duration) error {
+	remote.Started = func(step time.Duration, _ bool) error {
 		if step != 1500*time.Millisecond {
 			t.Errorf("the step is %s", step)
 		}

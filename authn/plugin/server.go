@@ -178,7 +178,7 @@ func (s *server) serve(ctx context.Context, start *wire.Start, c *conversation) 
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	if err := c.started(step); err != nil {
+	if err := c.started(step, stepIsDefault(a)); err != nil {
 		return authn.Identity{}, err
 	}
 	return dispatch(ctx, a, start, c)
@@ -199,6 +199,11 @@ func stepOf(a authn.Authenticator) (time.Duration, error) {
 		return step, nil
 	}
 	return 0, fmt.Errorf("a negative time step: %w", authn.ErrSystem)
+}
+
+func stepIsDefault(a authn.Authenticator) bool {
+	s, ok := a.(interface{ DefaultStep() bool })
+	return ok && s.DefaultStep()
 }
 
 // panicSite finds the function that panicked.

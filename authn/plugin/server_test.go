@@ -196,7 +196,12 @@ func TestCapabilitiesBehindAnInterface(t *testing.T) {
 		return authn.WithStep(returns(mittens, nil), 1500*time.Millisecond), nil
 	}, "")
 	var step time.Duration
-	remote.Started = func(s time.Duration) error { step = s; return nil }
+	remote.Started = func(s time.Duration, byDefault bool) error {
+		if step = s; byDefault {
+			t.Error("a step of the configuration is taken for a default")
+		}
+		return nil
+	}
 	if capabilities(remote) != 4 {
 		t.Errorf("%d capabilities are announced", capabilities(remote))
 	}
@@ -215,6 +220,20 @@ func TestCapabilitiesBehindAnInterface(t *testing.T) {
 	}
 	if step != 1500*time.Millisecond {
 		t.Errorf("the step is %s", step)
+	}
+}
+
+func TestADefaultStepIsToldAsOne(t *testing.T) {
+	remote := authntest.Serve(t, func(struct{}, *slog.Logger) (authn.Authenticator, error) {
+		return authn.WithDefaultStep(returns(mittens, nil), time.Second), nil
+	}, "")
+	told := false
+	remote.Started = func(step time.Duration, byDefault bool) error {
+		told = step == time.Second && byDefault
+		return nil
+	}
+	if err := remote.Check(t.Context()); err != nil || !told {
+		t.Errorf("told %v, error %v", told, err)
 	}
 }
 

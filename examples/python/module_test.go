@@ -34,7 +34,7 @@ func TestTheWholeConversation(t *testing.T) {
 	p := startEverything(t)
 	p.Config.Json = `{"step": 2}`
 	var steps []time.Duration
-	p.Started = func(step time.Duration) error { steps = append(steps, step); return nil }
+	p.Started = func(step time.Duration, _ bool) error { steps = append(steps, step); return nil }
 	lines := logLines(p)
 	script := &transcript{answer: "mittens"}
 	id, err := p.Authenticate(t.Context(), &authn.Request{User: "talks", RHost: "\xff"}, script)

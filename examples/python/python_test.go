@@ -131,7 +131,7 @@ func TestAnUnannouncedCallIsAFault(t *testing.T) {
 func TestCheckAcceptsAGoodConfiguration(t *testing.T) {
 	p := start(t)
 	started := false
-	p.Started = func(step time.Duration) error {
+	p.Started = func(step time.Duration, _ bool) error {
 		started = true
 		if step != 0 {
 			t.Errorf("a step of %s that nobody asked for", step)

@@ -1069,7 +1069,8 @@ func (*FromProvider_Result) isFromProvider_Message() {}
 // but Log, unless a Result refuses the configuration.
 type Started struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	StepMs        uint64                 `protobuf:"varint,1,opt,name=step_ms,json=stepMs,proto3" json:"step_ms,omitempty"` // uniform time step from the configuration; 0: none
+	StepMs        uint64                 `protobuf:"varint,1,opt,name=step_ms,json=stepMs,proto3" json:"step_ms,omitempty"`                // uniform time step from the configuration; 0: none
+	DefaultStep   bool                   `protobuf:"varint,2,opt,name=default_step,json=defaultStep,proto3" json:"default_step,omitempty"` // the configuration did not ask: authn.timing wins
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1109,6 +1110,13 @@ func (x *Started) GetStepMs() uint64 {
 		return x.StepMs
 	}
 	return 0
+}
+
+func (x *Started) GetDefaultStep() bool {
+	if x != nil {
+		return x.DefaultStep
+	}
+	return false
 }
 
 // Prompt shows text and, for the first two styles, asks. Every one is
@@ -1490,9 +1498,10 @@ const file_authn_proto_rawDesc = "" +
 	"\x05allow\x18\x04 \x01(\v2\x0f.authn.v1.AllowH\x00R\x05allow\x12!\n" +
 	"\x03log\x18\x05 \x01(\v2\r.authn.v1.LogH\x00R\x03log\x12*\n" +
 	"\x06result\x18\x06 \x01(\v2\x10.authn.v1.ResultH\x00R\x06resultB\t\n" +
-	"\amessage\"\"\n" +
+	"\amessage\"E\n" +
 	"\aStarted\x12\x17\n" +
-	"\astep_ms\x18\x01 \x01(\x04R\x06stepMs\"S\n" +
+	"\astep_ms\x18\x01 \x01(\x04R\x06stepMs\x12!\n" +
+	"\fdefault_step\x18\x02 \x01(\bR\vdefaultStep\"S\n" +
 	"\x06Prompt\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12%\n" +
 	"\x05style\x18\x02 \x01(\x0e2\x0f.authn.v1.StyleR\x05style\x12\x12\n" +

@@ -131,12 +131,13 @@ func (c *Call) ended(ctx context.Context, err error) error {
 	return err
 }
 
-// started hears which time step the provider's configuration asks for.
-func (c *Call) started(step time.Duration) error {
-	if err := c.config.CheckStep(step); err != nil {
+// started hears which time step the provider's configuration asks for, or the
+// provider by default.
+func (c *Call) started(step time.Duration, byDefault bool) error {
+	if err := c.config.CheckStep(step, byDefault); err != nil {
 		return fault(err)
 	}
-	if step > 0 {
+	if step > 0 && c.config.Framework.Step == 0 {
 		c.pace.setStep(step)
 	}
 	return nil

@@ -398,15 +398,18 @@ func TestTheLargestIdentityFitsIntoAFrame(t *testing.T) {
 
 func TestStarted(t *testing.T) {
 	c, _ := newCall(t, frame.Start{})
-	if err := c.started(0); err != nil || c.pace.stepping() {
+	if err := c.started(0, false); err != nil || c.pace.stepping() {
 		t.Errorf("no step: %v", err)
 	}
-	if err := c.started(time.Second); err != nil || c.pace.step != time.Second {
+	if err := c.started(time.Second, false); err != nil || c.pace.step != time.Second {
 		t.Errorf("a step: %v", err)
 	}
 	c.config.Framework.Step = time.Second
-	if err := c.started(2 * time.Second); authn.ResultOf(err) != authn.ErrSystem || c.pace.step != time.Second {
+	if err := c.started(2*time.Second, false); authn.ResultOf(err) != authn.ErrSystem || c.pace.step != time.Second {
 		t.Errorf("two steps: %v", err)
+	}
+	if err := c.started(2*time.Second, true); err != nil || c.pace.step != time.Second {
+		t.Errorf("a step, and a default: %v", err)
 	}
 }
 

@@ -163,10 +163,11 @@ func (c *Config) FirstSecret(keys []string) string {
 	return ""
 }
 
-// CheckStep judges the time step that the provider asks for; 0 is none.
-func (c *Config) CheckStep(step time.Duration) error {
+// CheckStep judges the time step that the provider asks for, or has by default,
+// where authn.timing.step replaces it; 0 is none.
+func (c *Config) CheckStep(step time.Duration, byDefault bool) error {
 	switch {
-	case step == 0:
+	case step == 0, byDefault && c.Framework.Step > 0:
 	case c.Framework.Step > 0:
 		return fmt.Errorf("%s: authn.timing.step is given and so is the provider's own key for it: remove one", c.Path)
 	case step > time.Minute:

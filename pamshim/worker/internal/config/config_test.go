@@ -370,8 +370,11 @@ func TestCheckStep(t *testing.T) {
 		fine           bool
 	}{{0, 0, true}, {s, 0, true}, {0, s, true}, {0, time.Minute, true}, {s, s, false}, {0, time.Minute + 1, false}} {
 		c := &Config{Path: "/c", Framework: Framework{Step: tt.own}}
-		if err := c.CheckStep(tt.providers); (err == nil) != tt.fine {
+		if err := c.CheckStep(tt.providers, false); (err == nil) != tt.fine {
 			t.Errorf("authn.timing.step %v and the provider's %v: %v", tt.own, tt.providers, err)
+		}
+		if err := c.CheckStep(tt.providers, true); (err == nil) != (tt.fine || tt.own > 0) {
+			t.Errorf("authn.timing.step %v and the provider's default %v: %v", tt.own, tt.providers, err)
 		}
 	}
 }
