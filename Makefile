@@ -19,7 +19,7 @@ MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 # Where this system's libpam looks for modules.
 SECURITYDIR ?= $(firstword $(wildcard /lib/$(MULTIARCH)/security /usr/lib64/security /lib/security) /lib/security)
 
-PROVIDERS = passphrase
+PROVIDERS = passphrase onelogin
 PATHS = github.com/pam-authn/pam-authn/pamshim/worker/internal/paths
 TAGS = osusergo,netgo,grpcnotrace
 LDFLAGS = -s -w -X github.com/pam-authn/pam-authn/authn/plugin.Version=$(VERSION)
@@ -50,6 +50,7 @@ all: build
 build: $(BUILD)/pam_authn.so
 	CGO_ENABLED=1 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(WORKER_LDFLAGS)' -o $(BUILD)/authn-worker ./pamshim/worker
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-passphrase ./examples/passphrase
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-onelogin ./providers/onelogin/cmd/authn-onelogin
 	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(AUTHNCTL_LDFLAGS)' -o $(BUILD)/authnctl ./authn/cmd/authnctl
 
 $(BUILD)/pam_authn.so: $(MODULE_DEPS)
@@ -79,7 +80,8 @@ demo: deps build
 # Tests are of two kinds: those that run Go code of ours in their own process,
 # with the race detector, and those that run programs.
 GOTEST = AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test
-RACED = ./authn/... ./docs/... ./examples/... ./pamshim/frame/... ./pamshim/worker/...
+RACED = ./authn/... ./docs/... ./examples/... ./pamshim/frame/... ./pamshim/worker/... \
+	./providers/onelogin ./providers/onelogin/internal/... ./providers/onelogin/onelogintest/...
 HOSTS = ./pamshim/safefile/... ./pamshim/hosttest/... ./pamshim/pamtest/... ./pamshim/libpam/... \
 	./pamshim/hostile/... ./pamshim/chaos/... ./pamshim/e2e/... ./pamshim/bench/... ./pamshim/demo/...
 
@@ -92,7 +94,7 @@ test: deps build check $(if $(filter true,$(CI)),lint)
 # What a reader would stumble over, in seconds.
 .PHONY: check
 check:
-	@files=$$(gofmt -l authn docs examples pamshim) && test -z "$$files" || { echo "gofmt: $$files" >&2; exit 1; }
+	@files=$$(gofmt -l authn docs examples pamshim providers) && test -z "$$files" || { echo "gofmt: $$files" >&2; exit 1; }
 	$(GO) vet ./...
 	clang-format --style=file:pamshim/module/.clang-format --dry-run -Werror $(wildcard pamshim/*/*.[ch])
 	shellcheck .ci/deps .ci/fuzz .ci/run pamshim/adduser authn/plugin/wire/generate.sh examples/python/generate.sh
@@ -105,7 +107,7 @@ lint:
 
 .PHONY: format
 format:
-	gofmt -w authn docs examples pamshim
+	gofmt -w authn docs examples pamshim providers
 	clang-format --style=file:pamshim/module/.clang-format -i $(wildcard pamshim/*/*.[ch])
 
 # Every fuzz target for FUZZTIME; "make test" runs their corpus.
