@@ -112,11 +112,10 @@ func (a *attempt) look(ctx context.Context, who *person) error {
 			who.why = errGone
 		}
 	}
-	switch {
-	case devicesErr == nil, tenant.Is(devicesErr, tenant.NotFound):
-		return nil
-	case tenant.Is(devicesErr, tenant.Unauthorized) && who.known && who.why != nil:
-		return nil // OneLogin may keep the factors of those who cannot log in
+	// OneLogin may keep to itself the factors of those who cannot log in.
+	kept := tenant.Is(devicesErr, tenant.Unauthorized) && who.known && who.why != nil
+	if kept || tenant.Is(devicesErr, tenant.NotFound) {
+		devicesErr = nil
 	}
 	return devicesErr
 }

@@ -255,8 +255,17 @@ func (s *Server) authorise(c *call, scopes []Scope) (answer, bool) {
 
 // unauthorised is the 401 of the API version that was called.
 func (s *Server) unauthorised(c *call, message string) answer {
+	v := s.variants
+	if strings.HasPrefix(c.r.URL.Path, "/api/2/mfa/") {
+		if v.TokenLikeCode {
+			return s.wrongCode()
+		}
+		if v.PollEnvelope && matchCall("GET", "/api/2/mfa/users/*/verifications/*", c.r) {
+			return envelopeError(401, "Unauthorized", message)
+		}
+	}
 	if strings.HasPrefix(c.r.URL.Path, "/api/2/") {
-		if !s.variants.TellScope || message != "Insufficient Permission" {
+		if !v.TellScope || message != "Insufficient Permission" {
 			message = "Unauthorized"
 		}
 		return flatError(401, "UnauthorizedError", message)

@@ -55,12 +55,12 @@ func (s *Server) Control() http.Handler {
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			v, err := f(r.URL.Query())
-			reply(w, v, err)
+			writeReply(w, v, err)
 		})
 	}
 	mux.HandleFunc("POST /control/users", func(w http.ResponseWriter, r *http.Request) {
 		v, err := s.controlAdd(http.MaxBytesReader(w, r.Body, maxBody))
-		reply(w, v, err)
+		writeReply(w, v, err)
 	})
 	mux.HandleFunc("GET /control/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, controlHelp)
@@ -85,8 +85,8 @@ func onlyLoopback(next http.Handler) http.Handler {
 // errNobody is for users that do not exist.
 var errNobody = errors.New("no such user")
 
-// reply sends a value as JSON, a text as a line, or an error.
-func reply(w http.ResponseWriter, v any, err error) {
+// writeReply sends a value as JSON, a text as a line, or an error.
+func writeReply(w http.ResponseWriter, v any, err error) {
 	switch {
 	case errors.Is(err, errNobody):
 		http.Error(w, err.Error(), http.StatusNotFound)

@@ -116,15 +116,21 @@ func errorFor(c *call, code int) answer {
 	return envelopeError(code, text, text)
 }
 
-// RateLimit answers 429 and tells to wait, in the ways that [Variants.Wait]
-// says. Nothing is done. The public pages call it an error only; 429 is from
-// third parties.
+// RateLimit answers 429 and tells to wait, in the ways that [Variants.Wait] and
+// [Variants.WaitBody] say. Nothing is done. The public pages call it an error
+// only; 429 is from third parties.
 func RateLimit(wait time.Duration) Fault {
 	return instead(func(c *call) answer {
 		c.s.mu.Lock()
-		how := c.s.variants.Wait
+		how, body := c.s.variants.Wait, c.s.variants.WaitBody
 		c.s.mu.Unlock()
 		a := errorFor(c, http.StatusTooManyRequests)
+		switch body {
+		case WaitText:
+			a = answer{a.status, http.Header{"Content-Type": {"text/plain"}}, []byte("Rate limit exceeded\n"), nil}
+		case WaitEmpty:
+			a = answer{a.status, http.Header{}, nil, nil}
+		}
 		seconds := strconv.Itoa(int((wait + time.Second - 1) / time.Second))
 		if how == WaitRetryAfter || how == WaitBoth {
 			a = a.with("Retry-After", seconds)

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The pam-authn authors
 // SPDX-License-Identifier: Apache-2.0
 
-package onelogintest_test
+package onelogintest
 
 import (
 	"bytes"
@@ -15,8 +15,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	. "github.com/pam-authn/pam-authn/providers/onelogin/onelogintest"
 )
 
 // client is a client of a server with a token.

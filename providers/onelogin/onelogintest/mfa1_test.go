@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The pam-authn authors
 // SPDX-License-Identifier: Apache-2.0
 
-package onelogintest_test
+package onelogintest
 
 import (
 	"encoding/json"
@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	. "github.com/pam-authn/pam-authn/providers/onelogin/onelogintest"
 )
 
 func TestTheFirstVersionListsInactiveDevicesToo(t *testing.T) {

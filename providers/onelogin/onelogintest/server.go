@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -414,19 +415,36 @@ func (s *Server) User(name string) (User, bool) {
 }
 
 // Update changes a user, found as by [Server.User], and reports whether there
-// was one. Here a Status or State of 0 is 0.
+// was one. Here a Status or State of 0 is 0. f may call the server, and is
+// called again if the user changed meanwhile.
 func (s *Server) Update(name string, f func(*User)) bool {
-	found := false
+	for {
+		before, ok := s.User(name)
+		if !ok {
+			return false
+		}
+		after := before.clone()
+		f(&after)
+		if s.replace(before, after) {
+			return true
+		}
+	}
+}
+
+// replace puts after in the place of before, if that is still there.
+func (s *Server) replace(before, after User) bool {
+	done := false
 	s.change(func() {
-		if u := s.find(name); u != nil {
-			c := u.clone()
-			f(&c)
-			s.settle(&c, false)
-			*u = c
-			found = true
+		for _, u := range s.users {
+			if reflect.DeepEqual(*u, before) {
+				s.settle(&after, false)
+				*u = after.clone() // as User will show it, so that it can be compared
+				done = true
+				return
+			}
 		}
 	})
-	return found
+	return done
 }
 
 // RemoveUser deletes a user, found as by [Server.User].

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The pam-authn authors
 // SPDX-License-Identifier: Apache-2.0
 
-package onelogintest_test
+package onelogintest
 
 import (
 	"context"
@@ -17,8 +17,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	. "github.com/pam-authn/pam-authn/providers/onelogin/onelogintest"
 )
 
 func TestCloseLeavesNothing(t *testing.T) {
@@ -210,8 +208,26 @@ func TestUsersAreActiveUnlessSaidOtherwise(t *testing.T) {
 	if u, _ = s.User("a@example.com"); u.Status != 0 || u.State != 0 {
 		t.Errorf("%+v", u)
 	}
+	for range 2 { // an empty list is no list, and no reason to try for ever
+		s.Update("b", func(u *User) { u.Roles, u.Devices = []int64{}, []Device{} })
+	}
 	if s.Update("nobody", func(*User) { t.Error("called for nobody") }) || !s.RemoveUser("b") || s.RemoveUser("b") {
 		t.Error("nobody was changed")
+	}
+}
+
+func TestUpdateMayCallTheServerAndLosesNothing(t *testing.T) {
+	s := New(t)
+	s.AddUser(User{Username: "tom"})
+	tries := 0
+	s.Update("tom", func(u *User) {
+		if tries++; tries == 1 {
+			s.Update("tom", func(u *User) { u.Roles = []int64{5} })
+		}
+		u.LockedUntil = s.Now()
+	})
+	if u, _ := s.User("tom"); tries != 2 || len(u.Roles) != 1 || u.LockedUntil.IsZero() {
+		t.Errorf("%d tries: %+v", tries, u)
 	}
 }
 
@@ -241,6 +257,19 @@ func TestManyUseOneServer(t *testing.T) {
 	all.Wait()
 	if n := s.Count("POST", "/api/2/mfa/users/*/verifications"); n != 20 {
 		t.Errorf("%d requests", n)
+	}
+}
+
+func TestTheReadmesWorldIsOne(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(readme), "```json\n")
+	text, _, _ = strings.Cut(text, "```")
+	w, err := ReadWorld(strings.NewReader(text))
+	if err != nil || len(w.Users) != 1 || len(w.Users[0].Devices) != 2 {
+		t.Errorf("%+v, %v", w, err)
 	}
 }
 

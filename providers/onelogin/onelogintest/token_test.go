@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The pam-authn authors
 // SPDX-License-Identifier: Apache-2.0
 
-package onelogintest_test
+package onelogintest
 
 import (
 	"encoding/json"
@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	. "github.com/pam-authn/pam-authn/providers/onelogin/onelogintest"
 )
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
@@ -183,6 +181,29 @@ func TestScopesAreAskedFor(t *testing.T) {
 			if want := !allowed[scope] && scope != ManageAll; refused != want {
 				t.Errorf("%s with %q: %d %s", call, scope, r.status, r.raw)
 			}
+		}
+	}
+}
+
+func TestABadTokenIsAnsweredEitherWay(t *testing.T) {
+	const flat, wrong, envelope = `"name":"UnauthorizedError"`, `"name":"InvalidCredentials"`, `{"status":{"code":401`
+	for _, test := range []struct {
+		v                    Variants
+		devices, poll, users string
+	}{
+		{Variants{}, flat, flat, flat},
+		{Variants{TokenLikeCode: true}, wrong, wrong, flat},
+		{Variants{PollEnvelope: true}, flat, envelope, flat},
+		{Variants{TellScope: true}, flat, flat, flat},
+	} {
+		s := New(t, With(test.v))
+		c := bareClient(t, s)
+		c.get(devices2).says(t, 401, test.devices)
+		c.get(verifications+"/x").says(t, 401, test.poll)
+		c.get("/api/2/users").says(t, 401, test.users)
+		if c = newClient(t, s); test.v.TellScope {
+			s.Scope(ReadAll)
+			c.get(devices2).says(t, 401, "Insufficient Permission")
 		}
 	}
 }

@@ -171,6 +171,7 @@ func (s *Server) getUser2(c *call) answer {
 
 // userObject is a user with all the fields of the sample.
 func (s *Server) userObject(u *User) object {
+	const then = "2020-01-02T03:04:05.000Z"
 	o := object{
 		"id": s.number(u.ID), "email": orNull(u.Email), "username": orNull(u.Username),
 		"firstname": "A", "lastname": "Person", "company": nil, "department": nil, "title": nil,
@@ -180,9 +181,8 @@ func (s *Server) userObject(u *User) object {
 		"group_id": nil, "directory_id": nil, "distinguished_name": nil, "external_id": nil,
 		"manager_ad_id": nil, "manager_user_id": nil, "samaccountname": nil, "userprincipalname": nil,
 		"openid_name": orNull(u.Username), "trusted_idp_id": nil, "preferred_locale_code": nil,
-		"created_at": "2020-01-02T03:04:05.000Z", "updated_at": "2020-01-02T03:04:05.000Z",
-		"activated_at": "2020-01-02T03:04:05.000Z", "last_login": "2020-01-02T03:04:05.000Z",
-		"password_changed_at": "2020-01-02T03:04:05.000Z", "invitation_sent_at": nil,
+		"created_at": then, "updated_at": then, "activated_at": then, "last_login": then,
+		"password_changed_at": then, "invitation_sent_at": nil,
 	}
 	if s.variants.ExtraFields {
 		o["manager_user_id"] = "100000000"

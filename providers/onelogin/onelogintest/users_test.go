@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The pam-authn authors
 // SPDX-License-Identifier: Apache-2.0
 
-package onelogintest_test
+package onelogintest
 
 import (
 	"encoding/json"
@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	. "github.com/pam-authn/pam-authn/providers/onelogin/onelogintest"
 )
 
 // names are the usernames of a list of users.
@@ -72,7 +70,7 @@ func TestAUserHasTheFieldsOfTheSample(t *testing.T) {
 	c := threeUsers(t)
 	c.s.Update("ann", func(u *User) { u.LockedUntil = c.s.Now() })
 	u := at[map[string]any](t, c.get("/api/2/users/1").want(t, 200).value)
-	if fmt.Sprint(u["id"], u["email"], u["username"], u["status"], u["state"], u["role_ids"], u["member_of"]) !=
+	if fmt.Sprintf("%v %v %v %v %v %v %v", u["id"], u["email"], u["username"], u["status"], u["state"], u["role_ids"], u["member_of"]) !=
 		"1 a@example.com ann 1 1 [5 6] <nil>" || !strings.HasSuffix(fmt.Sprint(u["locked_until"]), "Z") {
 		t.Errorf("%v", u)
 	}

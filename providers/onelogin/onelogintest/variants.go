@@ -22,8 +22,8 @@ type Variants struct {
 
 	// WrongCode is the answer of the v2 API to a wrong code.
 	WrongCode WrongCode
-	// PollEnvelope answers errors of verifications in the v1 envelope, as the
-	// page on polling does.
+	// PollEnvelope answers errors of verifications in the v1 envelope, and a bad
+	// token at GET verifications/:id, as the page on polling does.
 	PollEnvelope bool
 	// LostPush is what a poll hears of a push that expired.
 	LostPush LostPush
@@ -49,6 +49,9 @@ type Variants struct {
 	// as a string.
 	ExtraFields bool
 
+	// TokenLikeCode answers a bad token or scope, in the MFA calls of v2, just as
+	// a wrong code: the pages show "InvalidCredentials" without saying for which.
+	TokenLikeCode bool
 	// TellScope says "Insufficient Permission" also in the v2 API.
 	TellScope bool
 	// RemainingLife tells in expires_in what is left of a token's life, not
@@ -56,6 +59,8 @@ type Variants struct {
 	RemainingLife bool
 	// Wait is how a 429 tells when to come back.
 	Wait Wait
+	// WaitBody is the body of a 429.
+	WaitBody WaitBody
 	// NoRateHeaders leaves X-RateLimit-* out of answers.
 	NoRateHeaders bool
 	// ProtectTwice lists Protect twice in the v1 API, with and without
@@ -97,6 +102,16 @@ const (
 	WaitNeither
 )
 
+// WaitBody is the body of a 429.
+type WaitBody int
+
+// Bodies of a 429.
+const (
+	WaitJSON  WaitBody = iota // an error of the API that was called
+	WaitText                  // a line of text
+	WaitEmpty                 // nothing
+)
+
 // AllVariants returns named readings to run a test with: the documented one,
 // one for each point that differs from it, and the one where all differ.
 func AllVariants() []Variants {
@@ -121,17 +136,18 @@ var allVariants = []Variants{
 	{Name: "reverse_lists", ReverseLists: true},
 	{Name: "flat_roles", FlatRoles: true},
 	{Name: "extra_fields", ExtraFields: true},
+	{Name: "bad_token_looks_like_wrong_code", TokenLikeCode: true},
 	{Name: "scope_is_told", TellScope: true},
 	{Name: "remaining_life", RemainingLife: true},
-	{Name: "wait_for_reset", Wait: WaitReset},
-	{Name: "wait_unsaid", Wait: WaitNeither, NoRateHeaders: true},
+	{Name: "wait_for_reset", Wait: WaitReset, WaitBody: WaitText},
+	{Name: "wait_unsaid", Wait: WaitNeither, WaitBody: WaitEmpty, NoRateHeaders: true},
 	{Name: "protect_twice", ProtectTwice: true},
 	{Name: "numeric_codes", NumericCodes: true},
 	{
 		Name: "everything_differs", StringIDs: true, NumericDeviceIDs: true, SingleObjects: true,
 		WrongCode: WrongEnvelope401, PollEnvelope: true, LostPush: LostExpired, ProtectByPUT: true,
 		MFARespectsStatus: true, FullList: true, IgnoreFields: true, FoldCase: true, ReverseLists: true,
-		FlatRoles: true, ExtraFields: true, TellScope: true, RemainingLife: true, Wait: WaitNeither,
-		NoRateHeaders: true, ProtectTwice: true, NumericCodes: true,
+		FlatRoles: true, ExtraFields: true, TokenLikeCode: true, TellScope: true, RemainingLife: true,
+		Wait: WaitNeither, WaitBody: WaitEmpty, NoRateHeaders: true, ProtectTwice: true, NumericCodes: true,
 	},
 }

@@ -16,7 +16,7 @@ import (
 // The default credential.
 const (
 	ClientID     = "emulated-client-id"
-	ClientSecret = "emulated-client-secret" //nolint:gosec // opens nothing but an emulator
+	ClientSecret = "emulated-client-secret"
 )
 
 // Zero as a Status or State means OneLogin's 0 (unactivated, unapproved), since
@@ -141,6 +141,9 @@ const (
 	DemoUsers  int64 = 111111
 )
 
+// demoKey opens nothing but an emulator.
+const demoKey = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
 // Demo is a small tenant to try things with: mittens may be admin and has an
 // authenticator app and Protect, tom is an ordinary user who gets codes by SMS,
 // felix is locked, and smokey has no factor.
@@ -150,7 +153,7 @@ func Demo() World {
 			Email: "mittens@example.com", Username: "mittens", Password: "yarn-ball-9",
 			Roles: []int64{DemoAdmins, DemoUsers},
 			Devices: []Device{
-				{Factor: Authenticator, Default: true, Secret: "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"},
+				{Factor: Authenticator, Default: true, Secret: demoKey},
 				{Factor: Protect, Name: "Mittens's phone"},
 			},
 		},

@@ -210,7 +210,7 @@ func (t *Tenant) Poll(ctx context.Context, user int64, device Device, v Verifica
 	}
 	list, err := request[wireState](ctx, t, poll, func(sdk *onelogin.OneloginSDK) error {
 		path := verificationPath(user, v)
-		_, err := sdk.Client.GetWithContext(ctx, &path, nil)
+		_, err := sdk.Client.GetWithContext(ctx, &path, nil) //nolint:bodyclose // doer has read and closed it
 		return err
 	})
 	switch {
@@ -254,7 +254,8 @@ func (t *Tenant) VerifyCode(ctx context.Context, user int64, device Device, v Ve
 			return err
 		}
 		path := verificationPath(user, v)
-		_, err := sdk.Client.PutWithContext(ctx, &path, models.VerificationFactorRequest{OTP: code, DeviceID: int(device.ID)})
+		request := models.VerificationFactorRequest{OTP: code, DeviceID: int(device.ID)}
+		_, err := sdk.Client.PutWithContext(ctx, &path, request) //nolint:bodyclose // doer has read and closed it
 		return err
 	})
 }

@@ -202,7 +202,7 @@ func (t *Tenant) send(ctx context.Context, op operation, req *http.Request, out 
 	}()
 	req = req.WithContext(ctx)
 	req.Header.Set("Accept", "application/json")
-	resp, err := t.client.Do(req)
+	resp, err := t.client.Do(req) //nolint:gosec // to the administrator's address
 	if err != nil {
 		return broken(ctx, op, err)
 	}
@@ -252,7 +252,7 @@ func (t *Tenant) judge(op operation, resp *http.Response, out *answer) error {
 		e.Kind = Pending
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
 		e.Kind = Unauthorized
-	case e.Status == http.StatusNotFound:
+	case e.Status == http.StatusNotFound && whole:
 		e.Kind = NotFound
 	case e.Status < 200 || e.Status > 202:
 		e.Kind = Failed
