@@ -57,7 +57,7 @@ func unlicensed(name string) bool {
 		return true
 	}
 	source := []string{".go", ".c", ".h", ".py", ".sh", ".js", ".mjs", ".ts"}
-	other := []string{".md", ".json", ".lock", ".txt", ".svg", ".png", ".ico"}
+	other := []string{".md", ".json", ".lock", ".txt", ".svg", ".png", ".ico", ".webmanifest"}
 	ext := filepath.Ext(name)
 	return strings.Contains(name, "testdata/") && !slices.Contains(source, ext) || slices.Contains(other, ext)
 }

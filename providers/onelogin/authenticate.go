@@ -222,11 +222,12 @@ func (a *attempt) standIn(ctx context.Context, who *person) error {
 	return err
 }
 
-// Something that was sent to a person, and what for.
+// A sending is what was sent to a person.
 type sending struct {
 	choice
 	verification tenant.Verification
-	done         bool
+	asked        bool // OneLogin was asked to send it
+	done         bool // and has
 }
 
 // send sends a push or a code to the person, if there is one and it is not too
@@ -250,15 +251,14 @@ func (a *attempt) send(ctx context.Context, who *person) sending {
 	v, err := a.t.Trigger(ctx, who.id, c.device)
 	if err != nil {
 		a.refuse(err)
-		return sending{}
 	}
-	return sending{c, v, true}
+	return sending{c, v, true, err == nil}
 }
 
 // sendAndAsk sends, and asks for the code that may have been sent.
 func (a *attempt) sendAndAsk(ctx context.Context, who *person) (authn.Identity, error) {
 	sent := a.send(ctx, who)
-	if !sent.done {
+	if !sent.asked {
 		if err := a.standIn(ctx, who); err != nil {
 			return a.fault(err)
 		}
@@ -271,7 +271,7 @@ func (a *attempt) sendAndAsk(ctx context.Context, who *person) (authn.Identity, 
 		a.conv.Waiting(a.pushTimeout())
 		return a.approved(ctx, who, sent, time.Now().Add(a.pushTimeout()))
 	}
-	if sent.kind.sendsCode() {
+	if sent.done && sent.kind.sendsCode() {
 		return a.code(ctx, who, sent.choice, sent.verification, typed)
 	}
 	c, ok := forCode(who.devices, a.allowed)
