@@ -207,8 +207,7 @@ func (s *Server) decide(user string, o Outcome) int {
 			return
 		}
 		for _, ch := range s.challenges {
-			if ch.user == u.ID && ch.sent == "push" && ch.byHand == Ignored && ch.alive(s.now()) &&
-				s.outcome(ch) == Ignored {
+			if s.undecided(ch, u) {
 				ch.byHand = o
 				n++
 			}
@@ -224,11 +223,16 @@ func (s *Server) Waiting(user string) int {
 	u := s.find(user)
 	n := 0
 	for _, ch := range s.challenges {
-		if u != nil && ch.user == u.ID && ch.sent == "push" && ch.alive(s.now()) && s.outcome(ch) == Ignored {
+		if u != nil && s.undecided(ch, u) {
 			n++
 		}
 	}
 	return n
+}
+
+// undecided says whether a challenge is a push of the user's that waits.
+func (s *Server) undecided(ch *challenge, u *User) bool {
+	return ch.user == u.ID && ch.sent == "push" && ch.alive(s.now()) && s.outcome(ch) == Ignored
 }
 
 // outcome is a push's now.

@@ -111,7 +111,7 @@ func Status(code int) Fault {
 func errorFor(c *call, code int) answer {
 	text := http.StatusText(code)
 	if strings.HasPrefix(c.r.URL.Path, "/api/2/") {
-		return flatError(code, strings.ReplaceAll(text, " ", "")+"Error", text)
+		return flatError(code, strings.TrimSuffix(strings.ReplaceAll(text, " ", ""), "Error")+"Error", text)
 	}
 	return envelopeError(code, text, text)
 }

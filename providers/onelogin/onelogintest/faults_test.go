@@ -21,7 +21,7 @@ func TestFaultsAnswerInPlaceOfTheWork(t *testing.T) {
 		status int
 		text   string
 	}{
-		"status":     {Status(500), 500, `"statusCode":500`},
+		"status":     {Status(500), 500, `"name":"InternalServerError","statusCode":500`},
 		"html":       {HTML(), 200, "<!DOCTYPE html>"},
 		"envelope":   {EnvelopeError(), 200, `"error":true`},
 		"rate limit": {RateLimit(time.Second), 429, `"name":"TooManyRequestsError"`},

@@ -59,6 +59,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a := effect()
 	s.change(func() { c.entry.Status = a.status })
+	w.Header().Set("Date", s.Now().UTC().Format(http.TimeFormat)) // by the clock that all else goes by
 	a.write(w, r)
 }
 

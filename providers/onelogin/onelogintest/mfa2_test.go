@@ -76,6 +76,13 @@ func TestTOTPIsBoundToTimeAndDevice(t *testing.T) {
 	c.post(verifications, body(2, early)).want(t, 401)
 	s.Advance(30 * time.Second)
 	c.post(verifications, body(1, early)).want(t, 200) // the step before is accepted
+	s.Advance(60 * time.Second)
+	fast := s.TOTP("mittens") // of a clock that is two steps ahead
+	s.Advance(-60 * time.Second)
+	c.post(verifications, body(1, fast)).want(t, 401)
+	s.Advance(30 * time.Second)
+	c.post(verifications, body(1, fast)).want(t, 200) // the step after is accepted
+	s.Advance(60 * time.Second)
 	late := s.TOTP("mittens")
 	s.Advance(60 * time.Second)
 	c.post(verifications, body(1, late)).want(t, 401)

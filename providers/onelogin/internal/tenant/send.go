@@ -78,6 +78,7 @@ func Is(err error, kind Kind) bool {
 // An answer is the body of a successful one.
 type answer struct {
 	status int
+	date   time.Time // the tenant's; zero: not said
 	body   []byte
 }
 
@@ -208,6 +209,7 @@ func (t *Tenant) send(ctx context.Context, op operation, req *http.Request, out 
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end, or worthless
 	out.status = resp.StatusCode
+	out.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	if out.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1)); err != nil {
 		return broken(ctx, op, err)
 	}

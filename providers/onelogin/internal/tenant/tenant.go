@@ -86,11 +86,10 @@ func New(o Options) *Tenant {
 	t := &Tenant{opts: o, dials: d, tokens: newTokens()}
 	t.client = &http.Client{
 		Transport: &http.Transport{
-			DialContext:           d.dial,
-			Proxy:                 http.ProxyURL(o.Proxy),
-			TLSClientConfig:       &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:   5 * time.Second,
-			ResponseHeaderTimeout: o.RequestTimeout,
+			DialContext:         d.dial,
+			Proxy:               http.ProxyURL(o.Proxy),
+			TLSClientConfig:     &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: 5 * time.Second,
 			// Two lookups run at a time, so two connections serve a login.
 			MaxConnsPerHost:        2,
 			MaxIdleConnsPerHost:    2,

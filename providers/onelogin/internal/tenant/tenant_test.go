@@ -140,6 +140,25 @@ func TestATokenThatEndsSoonIsRenewedOnce(t *testing.T) {
 	}
 }
 
+// What is left of a token's life is not what expires_in says, if it is old.
+func TestTheAgeOfATokenCounts(t *testing.T) {
+	for _, v := range []onelogintest.Variants{{}, {RemainingLife: true}} {
+		s := serve(t, onelogintest.With(v))
+		s.TokenLife(time.Hour)
+		if err := open(t, s, nil).Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.Advance(time.Hour - 30*time.Second)
+		tn := open(t, s, nil)
+		if err := tn.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(tn.tokens.expires); left < 20*time.Second || left > 31*time.Second {
+			t.Errorf("%+v: %s are left", v, left)
+		}
+	}
+}
+
 func TestAFailedTokenIsNotAskedForAgain(t *testing.T) {
 	s := serve(t)
 	s.SetCredential("x", "y")

@@ -54,7 +54,8 @@ func (t *Tenant) token(ctx context.Context, refused string) (string, error) {
 
 // ending reports whether the token should be replaced before it is used again.
 func (s *tokens) ending() bool {
-	return !s.expires.IsZero() && !s.renewed && time.Until(s.expires) < ahead
+	left := time.Until(s.expires)
+	return !s.expires.IsZero() && (left <= 0 || (left < ahead && !s.renewed))
 }
 
 var tokenRequest = operation{name: "the access token", scope: ""}
@@ -64,6 +65,7 @@ func (t *Tenant) renew(ctx context.Context) error {
 	var reply struct {
 		AccessToken string `json:"access_token"`
 		ExpiresIn   Number `json:"expires_in"`
+		CreatedAt   text   `json:"created_at"`
 	}
 	var out answer
 	build := func() (*http.Request, error) {
@@ -87,9 +89,25 @@ func (t *Tenant) renew(ctx context.Context) error {
 	s.renewed = s.access == reply.AccessToken
 	s.access, s.expires = reply.AccessToken, time.Time{}
 	if reply.ExpiresIn > 0 {
-		s.expires = asked.Add(time.Duration(min(int64(reply.ExpiresIn), 1<<31)) * time.Second)
+		life := time.Duration(min(int64(reply.ExpiresIn), 1<<31)) * time.Second
+		if old := age(string(reply.CreatedAt), out.date); old < life {
+			life -= old
+		}
+		s.expires = asked.Add(life)
 	}
 	return nil
+}
+
+// age is how long ago a token was made, by the tenant's own clock: OneLogin's
+// pages have expires_in as the whole life of a token that may be hours old.
+// Where it is what is left, taking the age off only renews too early, and an age
+// above it shows that it is.
+func age(created string, now time.Time) time.Duration {
+	at, err := time.Parse(time.RFC3339, created)
+	if err != nil || now.IsZero() {
+		return 0
+	}
+	return max(now.Sub(at), 0)
 }
 
 // plain reports whether s can stand in a header or a path.
