@@ -208,8 +208,9 @@ func As[T any](a Authenticator) (T, bool) {
 
 // WithStep returns a with the uniform time step that its configuration asked
 // for: each stretch from an answer of the user to the next prompt or result
-// lasts a multiple of step. It is what authn.timing.step in the configuration
-// means, and setting both is refused. A step of zero changes nothing; a
+// lasts a multiple of step, in Authenticate and ChangePassword: whoever gets to
+// the other calls is known already. It is what authn.timing.step in the
+// configuration means, and setting both is refused. A step of zero changes nothing; a
 // negative one is refused when the call starts.
 func WithStep(a Authenticator, step time.Duration) Authenticator {
 	return stepped{a, step, false}

@@ -216,10 +216,10 @@ func isCode(text string) bool {
 // to ask it for.
 func (a *attempt) standIn(ctx context.Context, who *person) error {
 	_, err := a.t.Devices(ctx, who.id)
-	if tenant.Is(err, tenant.NotFound) {
-		return nil
+	if err != nil && !personal(err) {
+		return err
 	}
-	return err
+	return nil
 }
 
 // A sending is what was sent to a person.
@@ -346,13 +346,13 @@ func ended(ctx context.Context, last error) error {
 func (a *attempt) conclude(ctx context.Context, who *person) (authn.Identity, error) {
 	user, err := a.t.User(ctx, who.id)
 	switch {
-	case tenant.Is(err, tenant.NotFound):
-		a.refuse(errGone)
-	case err != nil:
-		return a.fault(err)
-	default:
+	case err == nil:
 		a.refuse(standing(user))
 		a.refuse(a.p.role(a.req.User, user))
+	case personal(err):
+		a.refuse(err)
+	default:
+		return a.fault(err)
 	}
 	if a.why != nil {
 		return authn.Identity{}, a.refusal(who)
@@ -364,10 +364,12 @@ func (a *attempt) conclude(ctx context.Context, who *person) (authn.Identity, er
 	return authn.Identity{Subject: subject(user), Ticket: kept}, nil
 }
 
-// refusal is what the log says: who it was, if that is somebody, and why.
+// refusal is what the log says: who it was, if that is somebody, and why. The
+// number is there because the framework takes out of the log what was typed, and
+// that was often the name.
 func (a *attempt) refusal(who *person) error {
 	if who.known {
-		return fmt.Errorf("%s: %w: %w", subject(who.user), opaque(a.why), authn.ErrAuth)
+		return fmt.Errorf("%s (id %d): %w: %w", subject(who.user), who.id, opaque(a.why), authn.ErrAuth)
 	}
 	return fmt.Errorf("%w: %w", opaque(a.why), authn.ErrAuth)
 }

@@ -115,10 +115,13 @@ func (p *Provider) CloseSession(_ context.Context, req *authn.Request) error {
 }
 
 func (p *Provider) session(what string, req *authn.Request) {
-	if req.Subject != "" {
+	switch {
+	case req.Subject != "":
 		p.log.Info(what, "account", req.User, "subject", req.Subject)
-	} else {
+	case req.ClaimedSubject != "":
 		p.log.Info(what, "account", req.User, "claimed_subject", req.ClaimedSubject)
+	default:
+		p.log.Info(what, "account", req.User)
 	}
 }
 

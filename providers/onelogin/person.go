@@ -21,7 +21,6 @@ var (
 	errOddName = errors.New("a name that nobody can have")
 	errNobody  = errors.New("nobody answers to the typed name")
 	errSeveral = errors.New("more than one person answers to the typed name")
-	errGone    = errors.New("the person is gone")
 )
 
 // A person is who answers to a typed name, or nobody.
@@ -103,21 +102,26 @@ func (a *attempt) look(ctx context.Context, who *person) error {
 	user, devices, userErr, devicesErr := both(
 		func() (tenant.User, error) { return a.t.User(ctx, who.id) },
 		func() ([]tenant.Device, error) { return a.t.Devices(ctx, who.id) })
-	if userErr != nil && !tenant.Is(userErr, tenant.NotFound) {
-		return userErr
-	}
-	if who.known && who.why == nil {
-		who.user, who.devices, who.why = user, devices, standing(user)
-		if userErr != nil {
-			who.why = errGone
+	for _, err := range []error{userErr, devicesErr} {
+		if err != nil && !personal(err) {
+			return err
 		}
 	}
-	// OneLogin may keep to itself the factors of those who cannot log in.
-	kept := tenant.Is(devicesErr, tenant.Unauthorized) && who.known && who.why != nil
-	if kept || tenant.Is(devicesErr, tenant.NotFound) {
-		devicesErr = nil
+	if !who.known {
+		return nil
 	}
-	return devicesErr
+	if userErr == nil {
+		who.user, who.devices, who.why = user, devices, standing(user)
+	}
+	who.why = cmp.Or(who.why, userErr, devicesErr)
+	return nil
+}
+
+// personal reports whether err may be about one person: they are gone, or
+// OneLogin keeps them to itself, which may also be for want of a scope. Such an
+// answer must not look different from one about nobody.
+func personal(err error) bool {
+	return tenant.Is(err, tenant.NotFound) || tenant.Is(err, tenant.Unauthorized)
 }
 
 // password has OneLogin check the password, once. A wrong one is refused at the

@@ -80,7 +80,7 @@ func (c *Call) decide(ctx context.Context, lineErr error) (authn.Identity, error
 	if c.config, err = config.Load(c.line.Config); err != nil {
 		return authn.Identity{}, fault(err)
 	}
-	c.pace.setStep(c.config.Framework.Step)
+	c.setStep(c.config.Framework.Step)
 	p, err := launch.Start(ctx, launch.Spec{
 		Program: c.line.Program, Framework: c.config.Framework, Stderr: &c.stderr,
 		Timeout: min(startTimeout, c.line.Timeout), // go-plugin's start knows no context
@@ -138,9 +138,17 @@ func (c *Call) started(step time.Duration, byDefault bool) error {
 		return fault(err)
 	}
 	if step > 0 && c.config.Framework.Step == 0 {
-		c.pace.setStep(step)
+		c.setStep(step)
 	}
 	return nil
+}
+
+// setStep makes time uniform where a stranger may be asking. Who gets to the
+// account and session phases is known to the application already.
+func (c *Call) setStep(step time.Duration) {
+	if c.Start.Call == frame.Authenticate || c.Start.Call == frame.Password {
+		c.pace.setStep(step)
+	}
 }
 
 // log writes the one line of this call.

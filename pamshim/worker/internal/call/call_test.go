@@ -396,8 +396,20 @@ func TestTheLargestIdentityFitsIntoAFrame(t *testing.T) {
 	}
 }
 
+func TestOnlyStrangersAreHeldBack(t *testing.T) {
+	for call, held := range map[int]bool{
+		frame.Authenticate: true, frame.Password: true,
+		frame.SetCred: false, frame.Account: false, frame.OpenSession: false, frame.CloseSession: false,
+	} {
+		c, _ := newCall(t, frame.Start{Call: call})
+		if err := c.started(time.Second, false); err != nil || c.pace.stepping() != held {
+			t.Errorf("call %d is held back: %v, want %v; %v", call, c.pace.stepping(), held, err)
+		}
+	}
+}
+
 func TestStarted(t *testing.T) {
-	c, _ := newCall(t, frame.Start{})
+	c, _ := newCall(t, frame.Start{Call: frame.Authenticate})
 	if err := c.started(0, false); err != nil || c.pace.stepping() {
 		t.Errorf("no step: %v", err)
 	}
