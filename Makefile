@@ -19,7 +19,7 @@ MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 # Where this system's libpam looks for modules.
 SECURITYDIR ?= $(firstword $(wildcard /lib/$(MULTIARCH)/security /usr/lib64/security /lib/security) /lib/security)
 
-PROVIDERS = passphrase onelogin
+PROVIDERS = passphrase onelogin qrcode
 PATHS = github.com/pam-authn/pam-authn/pamshim/worker/internal/paths
 TAGS = osusergo,netgo,grpcnotrace
 LDFLAGS = -s -w -X github.com/pam-authn/pam-authn/authn/plugin.Version=$(VERSION)
@@ -51,6 +51,7 @@ build: $(BUILD)/pam_authn.so
 	CGO_ENABLED=1 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(WORKER_LDFLAGS)' -o $(BUILD)/authn-worker ./pamshim/worker
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-passphrase ./examples/passphrase
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-onelogin ./providers/onelogin/cmd/authn-onelogin
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./providers/qrcode/cmd/authn-qrcode ./providers/qrcode/cmd/authn-qrcode-enroll ./providers/qrcode/cmd/qrcode-relay
 	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(AUTHNCTL_LDFLAGS)' -o $(BUILD)/authnctl ./authn/cmd/authnctl
 
 $(BUILD)/pam_authn.so: $(MODULE_DEPS)
@@ -60,11 +61,23 @@ $(BUILD)/pam_authn.so: $(MODULE_DEPS)
 # What the build and the tests need. DEBIAN is installed with apt where it is
 # missing; sshd is neither started nor enabled by that.
 DEBIAN = gcc libc6-dev libpam0g-dev make git openssh-server openssh-client sudo login util-linux at openssl \
-	protobuf-compiler python3-grpcio python3-protobuf clang-format shellcheck valgrind whois
+	protobuf-compiler python3-grpcio python3-protobuf clang-format shellcheck valgrind whois \
+	chromium fonts-dejavu-core fonts-noto-mono nats-server tmux
 
 .PHONY: deps
-deps:
+deps: page
 	@sh .ci/deps $(DEBIAN)
+
+# The approver page's scanners and what its tests need come from npm, by lock
+# file. Without them everything builds, and the page leaves scanning to the
+# phone's camera app.
+WEB = providers/qrcode/web
+.PHONY: page
+page: $(WEB)/static/vendor/jsQR.js
+$(WEB)/static/vendor/jsQR.js: $(WEB)/package-lock.json $(WEB)/vendor.mjs
+	@sh .ci/deps
+	cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent vendor
+	@touch $@
 
 # A private sshd on loopback, a login by script, nothing left behind.
 # DEMO=shell keeps it up for logins by hand.
@@ -81,7 +94,8 @@ demo: deps build
 # with the race detector, and those that run programs.
 GOTEST = AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test
 RACED = ./authn/... ./docs/... ./examples/... ./pamshim/frame/... ./pamshim/worker/... \
-	./providers/onelogin ./providers/onelogin/internal/... ./providers/onelogin/onelogintest/...
+	./providers/onelogin ./providers/onelogin/internal/... ./providers/onelogin/onelogintest/... \
+	./providers/qrcode ./providers/qrcode/internal/... ./providers/qrcode/relay/...
 HOSTS = ./pamshim/safefile/... ./pamshim/hosttest/... ./pamshim/pamtest/... ./pamshim/libpam/... \
 	./pamshim/hostile/... ./pamshim/chaos/... ./pamshim/e2e/... ./pamshim/bench/... ./pamshim/demo/...
 
@@ -147,7 +161,7 @@ install:
 	install -d -m 755 $(DESTDIR)$(SECURITYDIR) $(LIB) $(LIB)/providers $(BINDIR) $(DESTDIR)$(SYSCONFDIR)/authn
 	install -m 644 $(BUILD)/pam_authn.so $(DESTDIR)$(SECURITYDIR)/pam_authn.so
 	install -m 755 $(BUILD)/authn-worker $(LIB)/authn-worker
-	install -m 755 $(BUILD)/authnctl $(BINDIR)/authnctl
+	install -m 755 $(BUILD)/authnctl $(BUILD)/authn-qrcode-enroll $(BUILD)/qrcode-relay $(BINDIR)/
 	for p in $(PROVIDERS); do install -m 711 $(BUILD)/authn-$$p $(LIB)/providers/authn-$$p || exit 1; done
 	@test -n "$(DESTDIR)" || sh pamshim/adduser authn
 
@@ -155,7 +169,7 @@ install:
 .PHONY: uninstall
 uninstall:
 	@! grep -ls pam_authn.so /etc/pam.d/* 2>/dev/null || { echo 'uninstall: error: the files above still use pam_authn.so, and would lock everybody out' >&2; echo 'uninstall: hint: take its lines out first' >&2; exit 1; }
-	rm -f $(DESTDIR)$(SECURITYDIR)/pam_authn.so $(LIB)/authn-worker $(BINDIR)/authnctl
+	rm -f $(DESTDIR)$(SECURITYDIR)/pam_authn.so $(LIB)/authn-worker $(BINDIR)/authnctl $(BINDIR)/authn-qrcode-enroll $(BINDIR)/qrcode-relay
 	for p in $(PROVIDERS); do rm -f $(LIB)/providers/authn-$$p; done
 	-rmdir $(LIB)/providers $(LIB) $(DESTDIR)$(SYSCONFDIR)/authn 2>/dev/null || :
 	@test -n "$(DESTDIR)" || sh pamshim/adduser -r authn

@@ -1,0 +1,15 @@
+// SPDX-FileCopyrightText: The pam-authn authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package attack has no code, only tests: the ways in which somebody might get
+// in by QR code without being let in. Each begins with a login that succeeds,
+// changes one thing, and wants a certain reason in the log, a certain result
+// for PAM, and digits on no phone.
+//
+// What each check of the host is for shows when it is taken away:
+//
+//	MUTATE=1 go test ./providers/qrcode/attack -run TestMutants -timeout 60m -v
+//
+// builds the tests anew without it, once for every check, and wants the attack
+// that it is there for to fail.
+package attack
