@@ -51,7 +51,8 @@ build: $(BUILD)/pam_authn.so
 	CGO_ENABLED=1 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(WORKER_LDFLAGS)' -o $(BUILD)/authn-worker ./pamshim/worker
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-passphrase ./examples/passphrase
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-onelogin ./providers/onelogin/cmd/authn-onelogin
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./providers/qrcode/cmd/authn-qrcode ./providers/qrcode/cmd/authn-qrcode-enroll ./providers/qrcode/cmd/qrcode-relay
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./providers/qrcode/cmd/authn-qrcode ./providers/qrcode/cmd/qrcode-relay
+	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./providers/qrcode/cmd/authn-qrcode-enroll
 	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(AUTHNCTL_LDFLAGS)' -o $(BUILD)/authnctl ./authn/cmd/authnctl
 
 $(BUILD)/pam_authn.so: $(MODULE_DEPS)
