@@ -201,6 +201,7 @@ func (c *checker) service(s *service) {
 			c.rule(r)
 		}
 	}
+	c.grace(s)
 	for _, group := range []string{"auth", "account", "session", "password"} {
 		stack := s.stacks[group]
 		for _, l := range stack {
