@@ -89,7 +89,7 @@ ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
 demo: deps build
 	CGO_ENABLED=0 $(GO) build -trimpath -o $(BUILD)/tools/demo ./pamshim/demo
 	@$(ROOT) $(BUILD)/tools/demo -build $(BUILD) -provider $(PROVIDER) $(if $(filter shell,$(DEMO)),-stay)
-	@$(if $(filter shell,$(DEMO)),:,echo "To log in by hand: make demo DEMO=shell")
+	@$(if $(filter shell,$(DEMO)),:,echo "To log in by hand: make demo PROVIDER=$(PROVIDER) DEMO=shell")
 
 # Tests are of two kinds: those that run Go code of ours in their own process,
 # with the race detector, and those that run programs.
@@ -98,7 +98,8 @@ RACED = ./authn/... ./docs/... ./examples/... ./pamshim/frame/... ./pamshim/work
 	./providers/onelogin ./providers/onelogin/internal/... ./providers/onelogin/onelogintest/... \
 	./providers/qrcode ./providers/qrcode/internal/... ./providers/qrcode/relay/...
 HOSTS = ./pamshim/safefile/... ./pamshim/hosttest/... ./pamshim/pamtest/... ./pamshim/libpam/... \
-	./pamshim/hostile/... ./pamshim/chaos/... ./pamshim/e2e/... ./pamshim/bench/... ./pamshim/demo/...
+	./pamshim/hostile/... ./pamshim/chaos/... ./pamshim/e2e/... ./pamshim/bench/... ./pamshim/demo/... \
+	./providers/onelogin/e2e/... ./providers/onelogin/timing/... ./providers/onelogin/bench/...
 
 .PHONY: test
 test: deps build check $(if $(filter true,$(CI)),lint)
@@ -149,6 +150,8 @@ bench: deps build
 	@$(CC) -O2 -o $(BUILD)/tools/bench/grow pamshim/libpam/testdata/grow.c -lpam
 	@$(GO) build -o $(BUILD)/tools/run-bench ./pamshim/bench
 	@$(ROOT) $(BUILD)/tools/run-bench -build $(BUILD)/tools/bench
+	@$(GO) build -o $(BUILD)/tools/onelogin-bench ./providers/onelogin/bench
+	@$(ROOT) $(BUILD)/tools/onelogin-bench -build $(BUILD)
 
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin

@@ -374,6 +374,7 @@ func folders(m *hosttest.Machine) []string {
 const (
 	success   = 0
 	systemErr = 4
+	convErr   = 19
 )
 
 // unchanged checks that a call left the host as it was.

@@ -44,6 +44,22 @@ func TestDeadWorkerIsNoticedThoughCopiesOfItsSocketAreHeld(t *testing.T) {
 	g.check(t, newGarbageMachine(t, "20s", g), spec{traits: "holds", calls: "aaaaaaaa"})
 }
 
+// No answer is not an empty one, with which somebody may ask for a push.
+func TestNoAnswerIsNotAnEmptyOne(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.WriteFile("/etc/authn/any.yaml", 0o644, "authenticate:\n  - secret: \"Password: \"\n")
+	service(m, "any", "timeout=20s", "config=/etc/authn/any.yaml")
+	for traits, want := range map[string]int{"": success, "mute": convErr} {
+		for _, r := range start(t, m, spec{traits: traits, service: "any", calls: "a"}).play(nil) {
+			if r.code != want {
+				t.Errorf("%q: %s returned %d, want %d", traits, r.call, r.code, want)
+			}
+			r.unchanged(t)
+		}
+	}
+}
+
 func TestThreadThatEndsLeavesNothingBehind(t *testing.T) {
 	for _, test := range []struct{ name, traits string }{
 		{"in its conversation", "leaves"},

@@ -222,6 +222,21 @@ static int ask(struct call *c, const struct frame_conv *conv, struct pam_respons
 	return code;
 }
 
+/* complete reports whether every question has an answer: nothing is not the
+ * empty one, with which somebody may ask for a push. */
+static bool complete(const struct frame_conv *conv, const struct pam_response *answers)
+{
+	if (answers == NULL)
+		return false;
+	for (uint32_t i = 0; i < conv->count; i++) {
+		int style = (int)conv->messages[i].style;
+
+		if ((style == PAM_PROMPT_ECHO_ON || style == PAM_PROMPT_ECHO_OFF) && answers[i].resp == NULL)
+			return false;
+	}
+	return true;
+}
+
 /* host_converse lets the user answer, which costs no machine time, and sends
  * the answers to the worker. */
 int host_converse(struct call *c, const struct frame_conv *conv)
@@ -230,8 +245,10 @@ int host_converse(struct call *c, const struct frame_conv *conv)
 	uint32_t count = conv->count;
 	int code = ask(c, conv, &answers);
 
-	if (code == PAM_SUCCESS && answers == NULL)
+	if (code == PAM_SUCCESS && !complete(conv, answers)) {
+		free_responses(answers, count);
 		code = PAM_CONV_ERR;
+	}
 	frame_begin(c->frame, FRAME_REPLY); /* conv's texts lay there */
 	frame_put_u32(c->frame, (uint32_t)code);
 	frame_put_u32(c->frame, code == PAM_SUCCESS ? count : 0);

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,32 +142,36 @@ func (a *attempt) factor(ctx context.Context, find func(context.Context) (*perso
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	sends, sendsCode := false, false
-	for _, k := range a.allowed {
-		sends, sendsCode = sends || k.sends(), sendsCode || k.sendsCode()
+	sends := otp.IsZero() && slices.ContainsFunc(a.allowed, Kind.sends)
+	if sends && !slices.ContainsFunc(a.allowed, Kind.sendsCode) {
+		return a.sendAndWait(ctx, find)
 	}
-	waits := otp.IsZero() && sends && !sendsCode
-	if waits {
-		a.conv.Waiting(a.pushTimeout())
-	}
-	deadline := time.Now().Add(a.pushTimeout())
 	who, err := find(ctx)
 	if err != nil {
 		return a.fault(err)
 	}
 	a.refuse(who.why)
-	switch {
-	case waits:
-		sent := a.send(ctx, who)
-		return a.approved(ctx, who, sent, deadline)
-	case otp.IsZero() && sends:
+	if sends {
 		return a.sendAndAsk(ctx, who)
 	}
-	c, ok := forCode(who.devices, a.allowed)
-	if !ok {
-		a.refuse(errNoFactor)
+	return a.code(ctx, who, sending{}, otp)
+}
+
+// sendAndWait sends a push and waits until it is approved, all of it within the
+// limit.
+func (a *attempt) sendAndWait(ctx context.Context, find func(context.Context) (*person, error)) (authn.Identity, error) {
+	bounded, cancel := a.waiting(ctx)
+	defer cancel()
+	who, err := find(bounded)
+	switch {
+	case errors.Is(err, errUnanswered):
+		return authn.Identity{}, fmt.Errorf("%w: %w", err, authn.ErrAuth)
+	case err != nil:
+		return a.fault(err)
 	}
-	return a.code(ctx, who, c, tenant.Verification{}, otp)
+	a.refuse(who.why)
+	sent := a.send(bounded, who)
+	return a.approved(ctx, bounded, who, sent)
 }
 
 // pushTimeout is how long an approval is waited for: what the configuration
@@ -178,8 +183,18 @@ func (a *attempt) pushTimeout() time.Duration {
 	return a.p.Push.Timeout
 }
 
+// waiting declares that somebody elsewhere is waited for from now on. What is
+// asked meanwhile ends with the returned context, a little before the limit: or
+// a refusal would come a time step after it, and tell that there was somebody to
+// wait for.
+func (a *attempt) waiting(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := a.pushTimeout()
+	a.conv.Waiting(limit)
+	return context.WithTimeoutCause(ctx, limit-min(time.Second, limit/5), errUnanswered)
+}
+
 // code submits what was typed, once, if there is somebody to submit it for.
-func (a *attempt) code(ctx context.Context, who *person, c choice, sent tenant.Verification, typed authn.Secret) (authn.Identity, error) {
+func (a *attempt) code(ctx context.Context, who *person, sent sending, typed authn.Secret) (authn.Identity, error) {
 	text := strings.ReplaceAll(typed.Reveal(), " ", "")
 	switch {
 	case typed.IsZero():
@@ -187,19 +202,35 @@ func (a *attempt) code(ctx context.Context, who *person, c choice, sent tenant.V
 	case !isCode(text):
 		a.refuse(errNoCode)
 	}
+	c, verification := sent.choice, sent.verification
+	if !sent.done || !c.kind.sendsCode() {
+		c, verification = a.takesCode(ctx, who), tenant.Verification{}
+	}
 	if a.why != nil {
-		if err := a.standIn(ctx, who); err != nil {
-			return a.fault(err)
-		}
+		_ = a.t.VerifyCode(ctx, nobodysID, nobodysDevice, tenant.Verification{}, nobodysCode) // a stand-in
 		return a.conclude(ctx, who)
 	}
-	switch err := a.t.VerifyCode(ctx, who.id, c.device, sent, text); {
+	switch err := a.t.VerifyCode(ctx, who.id, c.device, verification, text); {
 	case tenant.Is(err, tenant.Unauthorized):
 		a.refuse(errWrongCode)
 	case err != nil:
 		a.refuse(err)
 	}
 	return a.conclude(ctx, who)
+}
+
+// takesCode is the factor for a code where none was sent to it in this call. A
+// code that was sent in an earlier one may still be good; but as OneLogin might
+// take the question for a wish to send, it counts like one.
+func (a *attempt) takesCode(ctx context.Context, who *person) choice {
+	c, ok := forCode(who.devices, a.allowed)
+	if !ok {
+		a.refuse(errNoFactor)
+	}
+	if c.kind.sendsCode() {
+		a.allow(ctx, who)
+	}
+	return c
 }
 
 // isCode reports whether text could be a code: OneLogin's have letters, too.
@@ -212,16 +243,6 @@ func isCode(text string) bool {
 	return text != "" && len(text) <= 64
 }
 
-// standIn asks what takes as long as what is not asked, where there is nobody
-// to ask it for.
-func (a *attempt) standIn(ctx context.Context, who *person) error {
-	_, err := a.t.Devices(ctx, who.id)
-	if err != nil && !personal(err) {
-		return err
-	}
-	return nil
-}
-
 // A sending is what was sent to a person.
 type sending struct {
 	choice
@@ -230,68 +251,65 @@ type sending struct {
 	done         bool // and has
 }
 
-// send sends a push or a code to the person, if there is one and it is not too
-// often.
-func (a *attempt) send(ctx context.Context, who *person) sending {
-	c, ok := forSending(who.devices, a.allowed)
-	if !ok {
-		a.refuse(errNoFactor)
-	}
+// allow counts one thing that may reach the person, and refuses where it is one
+// too many.
+func (a *attempt) allow(ctx context.Context, who *person) {
 	if a.why != nil {
-		return sending{}
+		return
 	}
 	switch ok, err := a.req.Allow(ctx, fmt.Sprintf("send:%d", who.id), maxTriggers, triggerWindow); {
 	case err != nil:
 		a.refuse(fmt.Errorf("nothing was sent: %w", opaque(err)))
-		return sending{}
 	case !ok:
 		a.refuse(errTooOften)
+	}
+}
+
+// send sends a push or a code to the person, if there is one and it is not too
+// often.
+func (a *attempt) send(ctx context.Context, who *person) sending {
+	c, ok := choose(who.devices, a.allowed, Kind.sends)
+	if !ok {
+		a.refuse(errNoFactor)
+	}
+	a.allow(ctx, who)
+	if a.why != nil {
 		return sending{}
 	}
 	v, err := a.t.Trigger(ctx, who.id, c.device)
 	if err != nil {
 		a.refuse(err)
 	}
-	return sending{c, v, true, err == nil}
+	return sending{choice: c, verification: v, asked: true, done: err == nil}
 }
 
 // sendAndAsk sends, and asks for the code that may have been sent.
 func (a *attempt) sendAndAsk(ctx context.Context, who *person) (authn.Identity, error) {
 	sent := a.send(ctx, who)
 	if !sent.asked {
-		if err := a.standIn(ctx, who); err != nil {
-			return a.fault(err)
-		}
+		_, _ = a.t.Trigger(ctx, nobodysID, nobodysDevice) // a stand-in
 	}
 	typed, err := a.conv.PromptSecret(a.p.Prompts.Code)
 	if err != nil {
 		return authn.Identity{}, err
 	}
 	if typed.IsZero() {
-		a.conv.Waiting(a.pushTimeout())
-		return a.approved(ctx, who, sent, time.Now().Add(a.pushTimeout()))
+		bounded, cancel := a.waiting(ctx)
+		defer cancel()
+		return a.approved(ctx, bounded, who, sent)
 	}
-	if sent.done && sent.kind.sendsCode() {
-		return a.code(ctx, who, sent.choice, sent.verification, typed)
-	}
-	c, ok := forCode(who.devices, a.allowed)
-	if !ok {
-		a.refuse(errNoFactor)
-	}
-	return a.code(ctx, who, c, tenant.Verification{}, typed)
+	return a.code(ctx, who, sent, typed)
 }
 
-// approved waits until the person has approved what was sent, or has not. It
-// returns at once where nothing can be approved: the framework shows every
-// refusal at the limit.
-func (a *attempt) approved(ctx context.Context, who *person, sent sending, deadline time.Time) (authn.Identity, error) {
+// approved waits until the person has approved what was sent, or has not, or
+// bounded ends. It returns at once where nothing can be approved: the framework
+// shows every refusal at the limit.
+func (a *attempt) approved(ctx, bounded context.Context, who *person, sent sending) (authn.Identity, error) {
 	if !sent.done || !sent.kind.approves() {
 		a.refuse(errNothing)
 	}
 	if a.why == nil {
-		if err := a.poll(ctx, who, sent, deadline); err != nil {
-			a.refuse(err)
-		}
+		a.refuse(a.poll(bounded, who, sent))
 	}
 	if a.why != nil {
 		return authn.Identity{}, a.refusal(who)
@@ -301,18 +319,16 @@ func (a *attempt) approved(ctx context.Context, who *person, sent sending, deadl
 
 // poll returns nil once the person has approved. An answer that is none is
 // bridged: the push is on the phone all the same.
-func (a *attempt) poll(ctx context.Context, who *person, sent sending, deadline time.Time) error {
+func (a *attempt) poll(ctx context.Context, who *person, sent sending) error {
 	tick := time.NewTicker(a.p.Push.Interval)
 	defer tick.Stop()
-	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errUnanswered)
-	defer cancel()
 	last := errUnanswered
 	for {
 		outcome, err := a.t.Poll(ctx, who.id, sent.device, sent.verification)
 		switch {
 		case ctx.Err() != nil:
 			return ended(ctx, last)
-		case tenant.Is(err, tenant.Unauthorized):
+		case tenant.Is(err, tenant.Unauthorized), tenant.Is(err, tenant.Unscoped):
 			return err
 		case err != nil:
 			last = fmt.Errorf("%w; lately: %w", errUnanswered, err)

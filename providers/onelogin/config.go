@@ -148,7 +148,7 @@ func (s *settings) checkBase(bad complaint) {
 // credential and the codes on the way otherwise.
 func checkURL(text string) error {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Hostname() == "" || u.ForceQuery || strings.HasSuffix(text, "#") || u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
 		return errors.New("wants https://HOST[:PORT]")
 	}
 	ip := net.ParseIP(u.Hostname())
@@ -256,6 +256,9 @@ func (s *settings) checkNetwork(bad complaint) {
 	if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme) {
 		bad("proxy", "wants http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
 		return
+	}
+	if strings.HasPrefix(s.base, "http:") {
+		bad("proxy", "reads everything of an http base_url, the credential included")
 	}
 	s.proxy = u
 }

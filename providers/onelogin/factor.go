@@ -96,11 +96,6 @@ func forCode(devices []tenant.Device, allowed []Kind) (choice, bool) {
 	return choose(devices, allowed, Kind.sendsCode)
 }
 
-// forSending is the factor that an empty answer asks for.
-func forSending(devices []tenant.Device, allowed []Kind) (choice, bool) {
-	return choose(devices, allowed, Kind.sends)
-}
-
 // otpPrompt is what everybody is asked where these kinds are allowed.
 func otpPrompt(allowed []Kind) string {
 	push, codes := slices.Contains(allowed, PushTap), slices.ContainsFunc(allowed, Kind.sendsCode)

@@ -14,6 +14,7 @@ package onelogin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -132,6 +133,8 @@ func standing(u tenant.User) error {
 		return fmt.Errorf("status %s, not active", word(u.Status, statuses))
 	case u.State != 1:
 		return fmt.Errorf("state %s, not approved", word(u.State, states))
+	case u.Unread:
+		return errors.New("locked until a time that cannot be read")
 	case u.Locked.After(time.Now()):
 		return fmt.Errorf("locked until %s", u.Locked.UTC().Format(time.RFC3339))
 	}

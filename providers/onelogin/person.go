@@ -33,8 +33,14 @@ type person struct {
 }
 
 // nobodysID is asked for where there is nobody, so that the same is asked for
-// everybody. No tenant gets this far.
-const nobodysID = 1<<31 - 1
+// everybody; no tenant gets this far. What needs a factor is asked for a device
+// and a code that nobody has, in place of one that must not be asked for.
+const (
+	nobodysID   = 1<<31 - 1
+	nobodysCode = "000000"
+)
+
+var nobodysDevice = tenant.Device{ID: 1}
 
 const maxName = 254 // bytes, as of an email address
 
@@ -75,26 +81,26 @@ func proper(name string) bool {
 // match finds the one person whose email address or username is the name.
 // Letter case does not count; where that leaves several, nobody gets in.
 func match(name string, byEmail, byUsername []tenant.User) *person {
-	who := &person{id: nobodysID, why: errNobody}
-	consider := func(u tenant.User, is string) {
-		switch {
-		case !strings.EqualFold(is, name):
-		case !who.known:
-			who = &person{id: u.ID, known: true, user: u}
-		case who.id != u.ID:
-			who = &person{id: nobodysID, known: true, why: errSeveral}
+	found := map[int64]tenant.User{}
+	for _, u := range byEmail {
+		if strings.EqualFold(u.Email, name) {
+			found[u.ID] = u
 		}
 	}
-	for _, u := range byEmail {
-		consider(u, u.Email)
-	}
 	for _, u := range byUsername {
-		consider(u, u.Username)
+		if strings.EqualFold(u.Username, name) {
+			found[u.ID] = u
+		}
 	}
-	if who.why != nil {
-		who.known = false
+	switch len(found) {
+	case 0:
+		return &person{id: nobodysID, why: errNobody}
+	case 1:
+		for id, u := range found {
+			return &person{id: id, known: true, user: u}
+		}
 	}
-	return who
+	return &person{id: nobodysID, why: errSeveral}
 }
 
 // look asks for the user as they are now, and for their factors.
@@ -114,14 +120,18 @@ func (a *attempt) look(ctx context.Context, who *person) error {
 		who.user, who.devices, who.why = user, devices, standing(user)
 	}
 	who.why = cmp.Or(who.why, userErr, devicesErr)
+	if tenant.Is(devicesErr, tenant.Unauthorized) || tenant.Is(devicesErr, tenant.Unscoped) {
+		a.p.log.Error(devicesErr.Error()) // if it is for want of a scope, nobody gets in
+	}
 	return nil
 }
 
-// personal reports whether err may be about one person: they are gone, or
-// OneLogin keeps them to itself, which may also be for want of a scope. Such an
-// answer must not look different from one about nobody.
+// personal reports whether err is an answer that may be about one person: they
+// are gone, or OneLogin keeps them to itself, which may also be for want of a
+// scope. Such an answer must not look different from one about nobody.
 func personal(err error) bool {
-	return tenant.Is(err, tenant.NotFound) || tenant.Is(err, tenant.Unauthorized)
+	var e *tenant.Error
+	return errors.As(err, &e) && e.Kind != tenant.RateLimited && e.Status >= 400 && e.Status < 500
 }
 
 // password has OneLogin check the password, once. A wrong one is refused at the
@@ -130,11 +140,13 @@ func (a *attempt) password(ctx context.Context, who *person, name string, passwo
 	if who.known {
 		name = subject(who.user)
 	}
+	if password.IsZero() {
+		who.why = cmp.Or(who.why, errWrongPass)
+		return nil
+	}
 	err := a.t.VerifyPassword(ctx, a.p.Subdomain, name, password.Reveal())
-	if err == nil || tenant.Is(err, tenant.Unauthorized) {
-		if err != nil && who.why == nil {
-			who.why = errWrongPass
-		}
+	if personal(err) {
+		who.why = cmp.Or(who.why, errWrongPass)
 		return nil
 	}
 	return err

@@ -134,7 +134,7 @@ func TestReadmesLinksToItselfLeadSomewhere(t *testing.T) {
 }
 
 // notLogged are texts that another one replaces before anybody sees them.
-var notLogged = []string{"not a whole number", "not text", "not a list"}
+var notLogged = []string{"not a whole number", "not text", "not a list", "not a flag"}
 
 // TestReadmeExplainsEveryReason looks in Diagnostics for every text that the
 // log can have from this package and from tenant, word for word.

@@ -101,7 +101,7 @@ static int converse(int count, const struct pam_message **messages, struct pam_r
 		say("prompt %d %s", style, messages[i]->msg);
 		hold();
 		traits_prompt();
-		if (style == PAM_PROMPT_ECHO_OFF || style == PAM_PROMPT_ECHO_ON)
+		if (!mute && (style == PAM_PROMPT_ECHO_OFF || style == PAM_PROMPT_ECHO_ON))
 			r[i].resp = strdup(answer);
 	}
 	*out = r;

@@ -40,5 +40,6 @@ extern bool fresh_threads;    /* each call in a thread of its own */
 extern size_t stack_size;     /* of that thread; 0: the usual */
 extern unsigned cancel_after; /* microseconds, of that thread; 0: never */
 extern bool leaves;           /* the thread ends in its conversation */
+extern bool mute;             /* the conversation succeeds without an answer */
 
 #endif

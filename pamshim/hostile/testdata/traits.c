@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-bool host_waits, host_reaps, host_ignores, host_deaf, fresh_threads, leaves;
+bool host_waits, host_reaps, host_ignores, host_deaf, fresh_threads, leaves, mute;
 size_t stack_size;
 unsigned cancel_after;
 
@@ -146,6 +146,12 @@ static void is_cancelled(const char *v)
 		fail("cancel");
 	fresh_threads = true;
 	cancel_after = (unsigned)atoi(v);
+}
+
+static void is_mute(const char *v)
+{
+	(void)v;
+	mute = true;
 }
 
 static void leaves_its_conversation(const char *v)
@@ -421,6 +427,7 @@ static const struct {
 	{"threads", threads},
 	{"cancelled", is_cancelled},
 	{"leaves", leaves_its_conversation},
+	{"mute", is_mute},
 	{"alarms", alarms},
 	{"noise", forks_and_loads},
 	{"holds", holds_copies},

@@ -53,7 +53,7 @@ func (c *conversation) PromptSecret(text string) (authn.Secret, error) {
 	first := !c.asked
 	c.asked = true
 	switch {
-	case first && c.token != nil:
+	case first && c.token != nil && *c.token != "": // an empty one is nobody's answer to this question
 		c.remember(*c.token)
 		return authn.NewSecret(*c.token), nil
 	case c.useFirst && first:

@@ -5,7 +5,9 @@ package tenant
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -16,14 +18,14 @@ import (
 
 // What is asked, and the least scope that OneLogin's pages name for it.
 var (
-	usersByEmail    = operation{"the users of an email address", "Read users"}
-	usersByUsername = operation{"the users of a username", "Read users"}
-	userByID        = operation{"the user", "Read users"}
-	devices         = operation{"the user's factors", "Manage all"}
-	trigger         = operation{"sending a push or code", "Manage all"}
-	poll            = operation{"the state of a push", "Manage all"}
-	verify          = operation{"checking a code", ""}
-	password        = operation{"checking a password", ""}
+	usersByEmail    = operation{name: "the users of an email address", scope: "Read users"}
+	usersByUsername = operation{name: "the users of a username", scope: "Read users"}
+	userByID        = operation{name: "the user", scope: "Read users", about: true}
+	devices         = operation{name: "the user's factors", scope: "Manage all", about: true}
+	trigger         = operation{name: "sending a push or code", scope: "Manage all"}
+	poll            = operation{name: "the state of a push", scope: "Manage all"}
+	verify          = operation{name: "checking a code"}
+	password        = operation{name: "checking a password"}
 )
 
 // A User is a person of the tenant.
@@ -34,18 +36,19 @@ type User struct {
 	Status   int64     // 1 may log in; -1: not said
 	State    int64     // 1 is approved; -1: not said
 	Locked   time.Time // until then; zero: not said
+	Unread   bool      // a lock is said, in a way that is not known
 	Roles    []int64
 }
 
 // wireUser is a User as version 2 writes it.
 type wireUser struct {
-	ID          Number   `json:"id"`
-	Email       text     `json:"email"`
-	Username    text     `json:"username"`
-	Status      *Number  `json:"status"`
-	State       *Number  `json:"state"`
-	LockedUntil text     `json:"locked_until"`
-	RoleIDs     []Number `json:"role_ids"`
+	ID          Number          `json:"id"`
+	Email       text            `json:"email"`
+	Username    text            `json:"username"`
+	Status      *Number         `json:"status"`
+	State       *Number         `json:"state"`
+	LockedUntil text            `json:"locked_until"`
+	RoleIDs     json.RawMessage `json:"role_ids"`
 }
 
 func (w wireUser) user() User {
@@ -56,11 +59,15 @@ func (w wireUser) user() User {
 	if w.State != nil {
 		u.State = int64(*w.State)
 	}
-	if at, err := time.Parse(time.RFC3339, string(w.LockedUntil)); err == nil {
-		u.Locked = at
+	if w.LockedUntil != "" {
+		at, err := time.Parse(time.RFC3339, string(w.LockedUntil))
+		u.Locked, u.Unread = at, err != nil
 	}
-	for _, id := range w.RoleIDs {
-		u.Roles = append(u.Roles, int64(id))
+	// Roles that cannot be read are none: that lets nobody in.
+	if roles, err := decodeList[Number](w.RoleIDs); err == nil {
+		for _, id := range roles {
+			u.Roles = append(u.Roles, int64(id))
+		}
 	}
 	return u
 }
@@ -87,7 +94,7 @@ func (t *Tenant) users(ctx context.Context, op operation, query *models.UserQuer
 	users := make([]User, 0, len(list))
 	for _, w := range list {
 		if w.ID <= 0 {
-			return nil, &Error{Op: op.name, Kind: Garbage}
+			return nil, garbage(op)
 		}
 		users = append(users, w.user())
 	}
@@ -104,7 +111,7 @@ func (t *Tenant) User(ctx context.Context, id int64) (User, error) {
 		return User{}, err
 	}
 	if len(list) != 1 || int64(list[0].ID) != id {
-		return User{}, &Error{Op: userByID.name, Kind: Garbage}
+		return User{}, garbage(userByID)
 	}
 	return list[0].user(), nil
 }
@@ -121,8 +128,8 @@ func (t *Tenant) Devices(ctx context.Context, user int64) ([]Device, error) {
 	type wireDevice struct {
 		ID      text  `json:"device_id"`
 		Factor  text  `json:"auth_factor_name"`
-		Default bool  `json:"default"`
-		Active  *bool `json:"active"`
+		Default flag  `json:"default"`
+		Active  *flag `json:"active"`
 	}
 	list, err := request[wireDevice](ctx, t, devices, func(sdk *onelogin.OneloginSDK) error {
 		_, err := sdk.GetEnrolledFactor(int(user))
@@ -133,19 +140,18 @@ func (t *Tenant) Devices(ctx context.Context, user int64) ([]Device, error) {
 	}
 	var all []Device
 	for _, w := range list {
-		id, err := strconv.ParseInt(string(w.ID), 10, 64)
+		id, err := strconv.ParseInt(string(w.ID), 10, strconv.IntSize)
 		if err != nil || id <= 0 || (w.Active != nil && !*w.Active) {
 			continue // not one that could be asked for, or not in use
 		}
-		all = append(all, Device{ID: id, Factor: string(w.Factor), Default: w.Default})
+		all = append(all, Device{ID: id, Factor: string(w.Factor), Default: bool(w.Default)})
 	}
 	return all, nil
 }
 
 // A Verification is something sent to a user that waits for them.
 type Verification struct {
-	ID      string
-	Expires time.Time // zero: not said
+	ID string
 }
 
 // Life is how long what is sent is good: the shortest that OneLogin offers.
@@ -154,10 +160,9 @@ const Life = 120 * time.Second
 // Trigger sends a push or a code to the user's device, once.
 func (t *Tenant) Trigger(ctx context.Context, user int64, device Device) (Verification, error) {
 	type wireVerification struct {
-		ID      text   `json:"id"`
-		User    Number `json:"user_id"`
-		Device  text   `json:"device_id"`
-		Expires text   `json:"expires_at"`
+		ID     text   `json:"id"`
+		User   Number `json:"user_id"`
+		Device text   `json:"device_id"`
 	}
 	list, err := request[wireVerification](ctx, t, trigger, func(sdk *onelogin.OneloginSDK) error {
 		_, err := sdk.ActivateMFAFactor(int(user), models.ActivateFactorRequest{
@@ -169,19 +174,18 @@ func (t *Tenant) Trigger(ctx context.Context, user int64, device Device) (Verifi
 		return Verification{}, err
 	}
 	if len(list) != 1 {
-		return Verification{}, &Error{Op: trigger.name, Kind: Garbage}
+		return Verification{}, garbage(trigger)
 	}
 	w := list[0]
-	foreign := (w.User != 0 && int64(w.User) != user) ||
-		(w.Device != "" && string(w.Device) != strconv.FormatInt(device.ID, 10))
-	if foreign || !isVerificationID(string(w.ID)) {
-		return Verification{}, &Error{Op: trigger.name, Kind: Garbage}
+	if (w.User != 0 && int64(w.User) != user) || device.isNot(w.Device) || !isVerificationID(string(w.ID)) {
+		return Verification{}, garbage(trigger)
 	}
-	v := Verification{ID: string(w.ID)}
-	if at, err := time.Parse(time.RFC3339, string(w.Expires)); err == nil {
-		v.Expires = at
-	}
-	return v, nil
+	return Verification{ID: string(w.ID)}, nil
+}
+
+// isNot reports whether id, where it is said at all, is another device's.
+func (d Device) isNot(id text) bool {
+	return id != "" && string(id) != strconv.FormatInt(d.ID, 10)
 }
 
 // isVerificationID reports whether id may stand in a path: a UUID, or what else
@@ -221,11 +225,11 @@ func (t *Tenant) Poll(ctx context.Context, user int64, device Device, v Verifica
 	case err != nil:
 		return Waiting, err
 	case len(list) != 1:
-		return Waiting, &Error{Op: poll.name, Kind: Garbage}
+		return Waiting, garbage(poll)
 	}
 	w := list[0]
-	if string(w.ID) != v.ID || (w.Device != "" && string(w.Device) != strconv.FormatInt(device.ID, 10)) {
-		return Waiting, &Error{Op: poll.name, Kind: Garbage}
+	if string(w.ID) != v.ID || device.isNot(w.Device) {
+		return Waiting, garbage(poll)
 	}
 	switch strings.ToLower(string(w.Status)) {
 	case "accepted":
@@ -237,7 +241,7 @@ func (t *Tenant) Poll(ctx context.Context, user int64, device Device, v Verifica
 	case "pending":
 		return Waiting, nil
 	}
-	return Waiting, &Error{Op: poll.name, Kind: Garbage}
+	return Waiting, garbage(poll)
 }
 
 func verificationPath(user int64, v Verification) string {
@@ -248,6 +252,9 @@ func verificationPath(user int64, v Verification) string {
 // is right: an [Error] of kind [Unauthorized] says that it is wrong. v is what
 // was sent to that device in this call, or empty.
 func (t *Tenant) VerifyCode(ctx context.Context, user int64, device Device, v Verification, code string) error {
+	if code == "" { // would send something instead
+		return &Error{Op: verify.name, Kind: Unauthorized}
+	}
 	return t.submit(ctx, verify, func(sdk *onelogin.OneloginSDK) error {
 		if v.ID == "" {
 			_, err := sdk.ActivateMFAFactor(int(user), models.ActivateFactorRequest{DeviceID: int(device.ID), OTP: code})
@@ -277,18 +284,33 @@ func (t *Tenant) submit(ctx context.Context, op operation, call func(*onelogin.O
 	if err := call(t.sdk(ctx, op, &out)); err != nil {
 		return err
 	}
-	var reply struct {
-		Status struct {
-			Type  string `json:"type"`
-			Error *bool  `json:"error"`
-			Code  Number `json:"code"`
-		} `json:"status"`
-	}
-	if err := out.decode(&reply); err != nil || reply.Status.Type != "success" ||
-		reply.Status.Error == nil || *reply.Status.Error || reply.Status.Code != 200 {
+	if !success(out.body) {
 		return &Error{Op: op.name, Kind: Garbage, Status: out.status}
 	}
 	return nil
+}
+
+// success reports whether body is an envelope that says so in all it says.
+func success(body []byte) bool {
+	type reply struct {
+		Status json.RawMessage `json:"status"`
+	}
+	type status struct {
+		Type  string `json:"type"`
+		Error *bool  `json:"error"`
+		Code  Number `json:"code"`
+	}
+	r, err := decodeExactly[reply](body)
+	if err != nil {
+		return false
+	}
+	s, err := decodeExactly[status](r.Status)
+	return err == nil && s.Type == "success" && s.Error != nil && !*s.Error && s.Code == 200
+}
+
+// garbage is an answer of another shape than the API's.
+func garbage(op operation) error {
+	return &Error{Op: op.name, Kind: Garbage, Status: http.StatusOK}
 }
 
 // request has the SDK make one request and reads the answer as a list.

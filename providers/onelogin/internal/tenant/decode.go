@@ -7,18 +7,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 )
 
-func isURLError(err error) bool {
-	var e *url.Error
-	return errors.As(err, &e) && e == err //nolint:errorlint // err itself, so that it is unwrapped step by step
-}
-
-// A Number is a whole number that the API writes as one or as a string. Null
-// is 0.
+// A Number is a whole number that the API writes as one or as a string, and that
+// fits the SDK's int. Null is 0.
 type Number int64
 
 // UnmarshalJSON takes 17, "17" and null.
@@ -28,7 +23,7 @@ func (n *Number) UnmarshalJSON(b []byte) error {
 		*n = 0
 		return nil
 	}
-	v, err := strconv.ParseInt(text, 10, 64)
+	v, err := strconv.ParseInt(text, 10, strconv.IntSize)
 	if err != nil {
 		return errors.New("not a whole number")
 	}
@@ -89,9 +84,51 @@ func decodeDepth[T any](body []byte, depth int) ([]T, error) {
 			return decodeDepth[T](envelope.Data, depth-1)
 		}
 	}
-	var one T
-	if err := json.Unmarshal(body, &one); err != nil {
+	one, err := decodeExactly[T](body)
+	if err != nil {
 		return nil, err
 	}
 	return []T{one}, nil
+}
+
+// decodeExactly takes the keys of an object that T names, letter by letter:
+// encoding/json would take STATUS for status, and the last of them.
+func decodeExactly[T any](body []byte) (T, error) {
+	var value T
+	of := reflect.TypeFor[T]()
+	if of.Kind() != reflect.Struct {
+		return value, json.Unmarshal(body, &value)
+	}
+	var all, known = map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	if err := json.Unmarshal(body, &all); err != nil {
+		return value, err
+	}
+	for i := range of.NumField() {
+		name := of.Field(i).Tag.Get("json")
+		if raw, ok := all[name]; ok {
+			known[name] = raw
+		}
+	}
+	exact, err := json.Marshal(known)
+	if err != nil {
+		return value, err
+	}
+	return value, json.Unmarshal(exact, &value)
+}
+
+// A flag is a boolean that may be written as a number or a string.
+type flag bool
+
+// UnmarshalJSON takes true, 1, "true", "1", and for false anything else of
+// that kind.
+func (f *flag) UnmarshalJSON(b []byte) error {
+	switch word := strings.ToLower(strings.Trim(string(b), `"`)); word {
+	case "true", "1":
+		*f = true
+	case "false", "0", "null", "":
+		*f = false
+	default:
+		return errors.New("not a flag")
+	}
+	return nil
 }

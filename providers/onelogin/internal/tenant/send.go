@@ -6,21 +6,28 @@ package tenant
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // An operation is one kind of request.
 type operation struct {
-	name  string // for errors: "the person's devices"
+	name  string // for errors: "the user's factors"
 	scope string // the least one that the credential needs for it
+
+	// about says that a 401 may be about the person asked for: no fresh token
+	// is tried then, which would be more requests for some than for others.
+	about bool
 }
 
 // maxBody bounds an answer.
@@ -33,6 +40,7 @@ type Kind int
 const (
 	Garbage      Kind = iota // an answer that is none: HTML, half of one, too long, of another shape
 	Unauthorized             // 401 or 403: credential, scope or, where one was submitted, code or password
+	Unscoped                 // a 401 or 403 that says that the credential lacks a scope
 	NotFound                 // 404
 	RateLimited              // 429, for longer than there is patience
 	Failed                   // any other status
@@ -51,7 +59,7 @@ type Error struct {
 // the server's text.
 func (e *Error) Error() string {
 	switch e.Kind {
-	case Unauthorized:
+	case Unauthorized, Unscoped:
 		if e.need != "" {
 			return fmt.Sprintf("%s: refused with status %d: the credential (client_id, client_secret) needs %s", e.Op, e.Status, e.need)
 		}
@@ -87,7 +95,7 @@ func (a *answer) decode(out any) error { return json.Unmarshal(a.body, out) }
 // A doer is the SDK's HTTP client for one request.
 type doer struct {
 	t   *Tenant
-	ctx context.Context //nolint:containedctx // the SDK's methods take none
+	ctx context.Context //nolint:containedctx // many of the SDK's methods take none
 	op  operation
 	out *answer
 }
@@ -118,8 +126,9 @@ func (d *doer) submit(req *http.Request) error {
 	return d.t.send(d.ctx, d.op, authorized(req, token), d.out)
 }
 
-// read sends what may be sent again: once with a fresh token, and as often as
-// there is patience where the tenant asks to wait.
+// read sends what may be sent again: once with a fresh token, unless a 401 may
+// be about the person, and as often as there is patience where the tenant asks
+// to wait.
 func (d *doer) read(req *http.Request) error {
 	token, err := d.t.token(d.ctx, "")
 	if err != nil {
@@ -129,7 +138,7 @@ func (d *doer) read(req *http.Request) error {
 		return d.t.patiently(d.ctx, d.op, func() (*http.Request, error) { return authorized(req, token), nil }, d.out)
 	}
 	refusal := try()
-	if !Is(refusal, Unauthorized) {
+	if !Is(refusal, Unauthorized) || d.op.about {
 		return refusal
 	}
 	fresh, err := d.t.token(d.ctx, token)
@@ -203,12 +212,15 @@ func (t *Tenant) send(ctx context.Context, op operation, req *http.Request, out 
 	}()
 	req = req.WithContext(ctx)
 	req.Header.Set("Accept", "application/json")
-	resp, err := t.client.Do(req) //nolint:gosec // to the administrator's address
+	resp, err := t.transport.RoundTrip(req)
 	if err != nil {
 		return broken(ctx, op, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end, or worthless
 	out.status = resp.StatusCode
+	if resp.StatusCode == http.StatusSwitchingProtocols { // its body would outlive the context
+		return &Error{Op: op.name, Kind: Failed, Status: out.status}
+	}
 	out.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	if out.body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1)); err != nil {
 		return broken(ctx, op, err)
@@ -216,19 +228,44 @@ func (t *Tenant) send(ctx context.Context, op operation, req *http.Request, out 
 	return t.judge(op, resp, out)
 }
 
-// broken says why there is no answer, without the address that net/http puts
-// into its errors: queries hold what people typed.
+// broken says why there is no answer.
 func broken(ctx context.Context, op operation, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil || !isURLError(err) {
-			return fmt.Errorf("%s: %w", op.name, err)
-		}
-		err = inner
+	return fmt.Errorf("%s: %w", op.name, cause(err))
+}
+
+// cause returns what is known to hold nothing of what the other side sent:
+// net/http's own errors quote that, and it may be an echo of a secret.
+func cause(err error) error {
+	var (
+		op    *net.OpError
+		dns   *net.DNSError
+		cert  *tls.CertificateVerificationError
+		alert tls.AlertError
+		errno syscall.Errno
+		late  net.Error
+	)
+	switch {
+	case errors.As(err, &cert):
+		return cert
+	case errors.As(err, &dns):
+		return dns
+	case errors.As(err, &alert):
+		return alert
+	case errors.As(err, &op) && op.Op == "dial":
+		return op
+	case errors.As(err, &errno):
+		return errno
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return io.ErrUnexpectedEOF
+	case errors.Is(err, io.EOF):
+		return io.EOF
+	case errors.As(err, &late) && late.Timeout():
+		return errors.New("timed out")
 	}
+	return errors.New("the answer is not HTTP, or a proxy refused")
 }
 
 // judge turns everything but an answer of the API that reports success into an
@@ -252,6 +289,8 @@ func (t *Tenant) judge(op operation, resp *http.Response, out *answer) error {
 		return &rateLimit{e, retryAfter(resp.Header)}
 	case e.Status == http.StatusUnauthorized && said.pending:
 		e.Kind = Pending
+	case (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) && said.scope:
+		e.Kind = Unscoped
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
 		e.Kind = Unauthorized
 	case e.Status == http.StatusNotFound && whole:
@@ -275,33 +314,36 @@ func (op operation) needs() string {
 
 // said is what the body says of the outcome: in version 1's envelope, or flat.
 type said struct {
-	failed, pending bool
-	code            int
+	failed, pending, scope bool
+	code                   int
 }
 
 func listen(body []byte) said {
-	var flat struct {
+	type flatStatus struct {
 		Status     json.RawMessage `json:"status"`
 		StatusCode Number          `json:"statusCode"`
 		Message    json.RawMessage `json:"message"`
 	}
-	if body[0] != '{' || json.Unmarshal(body, &flat) != nil {
-		return said{}
-	}
-	var envelope struct {
+	type envelopeStatus struct {
 		Error   any    `json:"error"`
 		Code    Number `json:"code"`
 		Type    string `json:"type"`
 		Message any    `json:"message"`
 	}
-	if json.Unmarshal(flat.Status, &envelope) != nil {
-		envelope.Error, envelope.Code = nil, 0
+	flat, err := decodeExactly[flatStatus](body)
+	if err != nil {
+		return said{}
+	}
+	envelope, err := decodeExactly[envelopeStatus](flat.Status)
+	if err != nil {
+		envelope = envelopeStatus{}
 	}
 	code := max(int(flat.StatusCode), int(envelope.Code))
 	text := strings.ToLower(fmt.Sprint(string(flat.Message), envelope.Message, envelope.Type))
 	return said{
 		failed:  code >= 300 || (envelope.Error != nil && envelope.Error != false),
 		pending: strings.Contains(text, "pending"),
+		scope:   strings.Contains(text, "insufficient"),
 		code:    code,
 	}
 }

@@ -58,10 +58,10 @@ type Options struct {
 
 // A Tenant is the connection to one. It is safe for use by several goroutines.
 type Tenant struct {
-	opts   Options
-	client *http.Client
-	dials  *dials
-	tokens tokens
+	opts      Options
+	transport *http.Transport
+	dials     *dials
+	tokens    tokens
 
 	mu     sync.Mutex
 	waited time.Duration // because of 429
@@ -84,29 +84,26 @@ func New(o Options) *Tenant {
 	}
 	d := &dials{}
 	t := &Tenant{opts: o, dials: d, tokens: newTokens()}
-	t.client = &http.Client{
-		Transport: &http.Transport{
-			DialContext:         d.dial,
-			Proxy:               http.ProxyURL(o.Proxy),
-			TLSClientConfig:     &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout: 5 * time.Second,
-			// Two lookups run at a time, so two connections serve a login.
-			MaxConnsPerHost:        2,
-			MaxIdleConnsPerHost:    2,
-			IdleConnTimeout:        30 * time.Second, // before a balancer drops them
-			MaxResponseHeaderBytes: 64 << 10,
-			// HTTP/1.1 only: one protocol's rules of when a request may be sent
-			// again are enough to know.
-			TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
-		},
-		// A redirect could lead the credential or a code elsewhere.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	// No http.Client: a redirect could lead the credential or a code elsewhere.
+	t.transport = &http.Transport{
+		DialContext:         d.dial,
+		Proxy:               http.ProxyURL(o.Proxy),
+		TLSClientConfig:     &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 5 * time.Second,
+		// Two lookups run at a time, so two connections serve a login.
+		MaxConnsPerHost:        2,
+		MaxIdleConnsPerHost:    2,
+		IdleConnTimeout:        30 * time.Second, // before a balancer drops them
+		MaxResponseHeaderBytes: 64 << 10,
+		// HTTP/1.1 only: one protocol's rules of when a request may be sent
+		// again are enough to know.
+		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
 	}
 	return t
 }
 
 // Close closes the connections. Requests that run are ended by their contexts.
-func (t *Tenant) Close() { t.client.CloseIdleConnections() }
+func (t *Tenant) Close() { t.transport.CloseIdleConnections() }
 
 // Open gets the access token, so that the requests that follow need not.
 func (t *Tenant) Open(ctx context.Context) error {
@@ -118,7 +115,7 @@ func (t *Tenant) Open(ctx context.Context) error {
 // authinfo_unavail if no connection of this call came about, for reasons that
 // say that nobody is there, and system_err otherwise.
 func (t *Tenant) Fault(err error) error {
-	if failed := t.dials.onlyFailures(); failed != nil && !errors.Is(err, context.Canceled) {
+	if failed := t.dials.onlyFailures(); failed != nil {
 		return fmt.Errorf("OneLogin: %w", authn.Unreachable(failed))
 	}
 	return fmt.Errorf("OneLogin: %w: %w", err, authn.ErrSystem)

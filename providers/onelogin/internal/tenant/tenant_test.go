@@ -4,6 +4,7 @@
 package tenant
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -100,29 +101,49 @@ func TestARequestEndsWithItsContext(t *testing.T) {
 func TestOneTokenForAll(t *testing.T) {
 	s := serve(t)
 	tn := open(t, s, nil)
+	lookup := func() {
+		if _, err := tn.UsersByUsername(t.Context(), "mittens"); err != nil {
+			t.Errorf("got %v", err)
+		}
+	}
 	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			if _, err := tn.User(t.Context(), 12345); !Is(err, NotFound) {
-				t.Errorf("got %v", err)
-			}
-		})
+	for want := 1; want <= 2; want++ {
+		for range 8 {
+			wg.Go(lookup)
+		}
+		wg.Wait()
+		if n := s.Count("POST", "/auth/**"); n != want {
+			t.Errorf("%d tokens were asked for in all, want %d", n, want)
+		}
+		s.RevokeTokens()
 	}
-	wg.Wait()
-	if n := s.Count("POST", "/auth/**"); n != 1 {
-		t.Errorf("%d tokens were asked for", n)
+}
+
+// A 401 that may be about the person brings no requests that others have not.
+func TestNoTokenIsTriedForAPerson(t *testing.T) {
+	s := serve(t)
+	tn := open(t, s, nil)
+	s.Fail("GET /api/2/users/*", onelogintest.Status(401))
+	s.Fail("GET /api/2/mfa/**", onelogintest.Status(401))
+	_, userErr := tn.User(t.Context(), 7)
+	_, devicesErr := tn.Devices(t.Context(), 7)
+	if !Is(userErr, Unauthorized) || !Is(devicesErr, Unauthorized) || s.Count("POST", "/auth/**") != 1 {
+		t.Errorf("%d tokens: %v, %v", s.Count("POST", "/auth/**"), userErr, devicesErr)
 	}
-	s.RevokeTokens()
-	for range 8 {
-		wg.Go(func() {
-			if _, err := tn.User(t.Context(), 12345); !Is(err, NotFound) {
-				t.Errorf("after a revocation: %v", err)
-			}
-		})
+}
+
+func TestATokenThatIsGoodSurvivesAFailedRenewal(t *testing.T) {
+	s := serve(t)
+	s.TokenLife(50 * time.Second)
+	tn := open(t, s, nil)
+	if err := tn.Open(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	wg.Wait()
-	if n := s.Count("POST", "/auth/**"); n != 2 {
-		t.Errorf("%d tokens were asked for in all", n)
+	s.Fail("/auth/**", onelogintest.Status(503))
+	for range 2 {
+		if _, err := tn.UsersByUsername(t.Context(), "mittens"); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -170,6 +191,72 @@ func TestAFailedTokenIsNotAskedForAgain(t *testing.T) {
 	}
 	if n := s.Count("POST", "/auth/**"); n != 1 {
 		t.Errorf("%d tokens were asked for", n)
+	}
+}
+
+// What the other side sends is in no error, whatever it makes of HTTP.
+func TestErrorsHoldNothingOfTheAnswer(t *testing.T) {
+	for _, answer := range []string{
+		"swordfish\r\n\r\n", "HTTP/1.1 swordfish OK\r\n\r\n", "HTTP/1.1 200 OK\r\nswordfish \r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: swordfish\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: swordfish\r\n\r\n",
+		"HTTP/1.1 302 Found\r\nLocation: http://[swordfish\r\nContent-Length: 0\r\n\r\n",
+		"HTTP/1.1 401 swordfish\r\nContent-Type: application/json\r\nContent-Length: 25\r\n\r\n{\"message\": \"swordfish!\"}",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nswordfish\r\n",
+	} {
+		l := answering(t, answer)
+		direct := New(Options{Base: "http://" + l})
+		proxied := New(Options{Base: "https://example.invalid", Proxy: &url.URL{Scheme: "http", Host: l}})
+		for _, tn := range []*Tenant{direct, proxied} {
+			if err := tn.Fault(tn.Open(t.Context())); authn.ResultOf(err) != authn.ErrSystem || strings.Contains(err.Error(), "swordfish") {
+				t.Errorf("%q: %v", answer, err)
+			}
+			tn.Close()
+		}
+	}
+}
+
+// answering is the address of a server that says the same to everybody.
+func answering(t *testing.T, answer string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = c.Close() }()
+				_, _ = http.ReadRequest(bufio.NewReader(c))
+				_, _ = io.WriteString(c, answer)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// A 101 hands the connection over, and with it what ends a request.
+func TestSwitchingProtocolsIsRefused(t *testing.T) {
+	stay := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+		<-stay
+		_ = c.Close()
+	}))
+	defer s.Close()
+	defer close(stay)
+	tn := New(Options{Base: s.URL, RequestTimeout: time.Minute})
+	defer tn.Close()
+	if err := tn.Open(t.Context()); !Is(err, Failed) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -298,6 +385,8 @@ func TestAnswersThatAreNotMeant(t *testing.T) {
 		"another_user":     {`{"id": 8}`, func(tn *Tenant) error { _, err := tn.User(t.Context(), 7); return err }},
 		"two_users":        {`[{"id": 7}, {"id": 7}]`, func(tn *Tenant) error { _, err := tn.User(t.Context(), 7); return err }},
 		"half_an_id":       {`{"id": 7.5}`, func(tn *Tenant) error { _, err := tn.User(t.Context(), 7); return err }},
+		"another_letter":   {`{"ID": 7, "status": 1}`, func(tn *Tenant) error { _, err := tn.User(t.Context(), 7); return err }},
+		"shouted_success":  {`{"status": {"type": "error", "TYPE": "success", "code": 200, "error": false}}`, verify7},
 		"no_ids":           {`[{"email": "a"}]`, func(tn *Tenant) error { _, err := tn.UsersByEmail(t.Context(), "a"); return err }},
 		"another_device":   {`[{"id": "a-1", "device_id": "9"}]`, trigger7},
 		"another_person":   {`[{"id": "a-1", "user_id": 9}]`, trigger7},

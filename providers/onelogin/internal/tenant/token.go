@@ -44,6 +44,10 @@ func (t *Tenant) token(ctx context.Context, refused string) (string, error) {
 		return s.access, nil
 	}
 	if err := t.renew(ctx); err != nil {
+		if s.access != "" && s.access != refused && time.Now().Before(s.expires) {
+			s.renewed = true // it is good for a while
+			return s.access, nil
+		}
 		if ctx.Err() == nil {
 			s.err = err
 		}
@@ -58,7 +62,7 @@ func (s *tokens) ending() bool {
 	return !s.expires.IsZero() && (left <= 0 || (left < ahead && !s.renewed))
 }
 
-var tokenRequest = operation{name: "the access token", scope: ""}
+var tokenRequest = operation{name: "the access token"}
 
 // renew asks for a token. OneLogin gives the same one again until it ends.
 func (t *Tenant) renew(ctx context.Context) error {
@@ -83,7 +87,7 @@ func (t *Tenant) renew(ctx context.Context) error {
 		return err
 	}
 	if err := out.decode(&reply); err != nil || !plain(reply.AccessToken) {
-		return &Error{Op: tokenRequest.name, Kind: Garbage}
+		return garbage(tokenRequest)
 	}
 	s := &t.tokens
 	s.renewed = s.access == reply.AccessToken
