@@ -25,6 +25,8 @@ TAGS = osusergo,netgo,grpcnotrace
 LDFLAGS = -s -w -X github.com/pam-authn/pam-authn/authn/plugin.Version=$(VERSION)
 WORKER_LDFLAGS = $(LDFLAGS) -extldflags=-static -X $(PATHS).Providers=$(LIBEXEC)/providers \
 	-X $(PATHS).Config=$(SYSCONFDIR)/authn -X $(PATHS).Worker=$(LIBEXEC)/authn-worker -X $(PATHS).Security=$(SECURITYDIR)
+ENROLL_LDFLAGS = -s -w -X main.version=$(VERSION) -X main.installedWorker=$(LIBEXEC)/authn-worker \
+	-X main.installedProvider=$(LIBEXEC)/providers/authn-qrcode -X main.defaultConfig=$(SYSCONFDIR)/authn/qrcode.yaml
 AUTHNCTL_LDFLAGS = -s -w -X main.version=$(VERSION) -X main.installedWorker=$(LIBEXEC)/authn-worker \
 	-X main.installedModule=$(SECURITYDIR)/pam_authn.so
 
@@ -51,8 +53,9 @@ build: $(BUILD)/pam_authn.so
 	CGO_ENABLED=1 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(WORKER_LDFLAGS)' -o $(BUILD)/authn-worker ./pamshim/worker
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-passphrase ./examples/passphrase
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-onelogin ./providers/onelogin/cmd/authn-onelogin
-	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./providers/qrcode/cmd/authn-qrcode ./providers/qrcode/cmd/qrcode-relay
-	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BUILD)/ ./providers/qrcode/cmd/authn-qrcode-enroll
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(BUILD)/authn-qrcode ./providers/qrcode/cmd/authn-qrcode
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '-s -w -X main.version=$(VERSION)' -o $(BUILD)/qrcode-relay ./providers/qrcode/cmd/qrcode-relay
+	CGO_ENABLED=1 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(ENROLL_LDFLAGS)' -o $(BUILD)/authn-qrcode-enroll ./providers/qrcode/cmd/authn-qrcode-enroll
 	CGO_ENABLED=1 $(GO) build -trimpath -ldflags '$(AUTHNCTL_LDFLAGS)' -o $(BUILD)/authnctl ./authn/cmd/authnctl
 
 $(BUILD)/pam_authn.so: $(MODULE_DEPS)
@@ -63,7 +66,7 @@ $(BUILD)/pam_authn.so: $(MODULE_DEPS)
 # missing; sshd is neither started nor enabled by that.
 DEBIAN = gcc libc6-dev libpam0g-dev make git openssh-server openssh-client sudo login util-linux at openssl \
 	protobuf-compiler python3-grpcio python3-protobuf clang-format shellcheck valgrind whois \
-	chromium fonts-dejavu-core fonts-noto-mono nats-server tmux
+	chromium fonts-dejavu-core fonts-noto-mono nats-server systemd tmux
 
 .PHONY: deps
 deps: page
@@ -96,10 +99,13 @@ demo: deps build
 GOTEST = AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test
 RACED = ./authn/... ./docs/... ./examples/... ./pamshim/frame/... ./pamshim/worker/... \
 	./providers/onelogin ./providers/onelogin/internal/... ./providers/onelogin/onelogintest/... \
-	./providers/qrcode ./providers/qrcode/internal/... ./providers/qrcode/relay/...
+	./providers/qrcode ./providers/qrcode/internal/... ./providers/qrcode/relay/... ./providers/qrcode/cmd/qrcode-relay/... \
+	./providers/qrcode/web ./providers/qrcode/web/icons
 HOSTS = ./pamshim/safefile/... ./pamshim/hosttest/... ./pamshim/pamtest/... ./pamshim/libpam/... \
 	./pamshim/hostile/... ./pamshim/chaos/... ./pamshim/e2e/... ./pamshim/bench/... ./pamshim/demo/... \
-	./providers/onelogin/e2e/... ./providers/onelogin/timing/... ./providers/onelogin/bench/...
+	./providers/onelogin/e2e/... ./providers/onelogin/timing/... ./providers/onelogin/bench/... \
+	./providers/qrcode/cmd/authn-qrcode-enroll/... ./providers/qrcode/web/browsertest/... \
+	./providers/qrcode/attack/... ./providers/qrcode/e2e/...
 
 .PHONY: test
 test: deps build check $(if $(filter true,$(CI)),lint)
@@ -152,6 +158,9 @@ bench: deps build
 	@$(ROOT) $(BUILD)/tools/run-bench -build $(BUILD)/tools/bench
 	@$(GO) build -o $(BUILD)/tools/onelogin-bench ./providers/onelogin/bench
 	@$(ROOT) $(BUILD)/tools/onelogin-bench -build $(BUILD)
+	@$(GO) test -run '^$$' -bench Approval -benchtime 300x ./providers/qrcode
+	@$(GO) run ./providers/qrcode/relay/bench -relay $(BUILD)/qrcode-relay -web $(WEB)
+	@BENCH=1 $(GO) test -count=1 -v -run TestDecodersReadTerminals ./providers/qrcode/web/browsertest
 
 DESTDIR ?=
 BINDIR = $(DESTDIR)$(PREFIX)/bin
@@ -165,7 +174,10 @@ install:
 	install -d -m 755 $(DESTDIR)$(SECURITYDIR) $(LIB) $(LIB)/providers $(BINDIR) $(DESTDIR)$(SYSCONFDIR)/authn
 	install -m 644 $(BUILD)/pam_authn.so $(DESTDIR)$(SECURITYDIR)/pam_authn.so
 	install -m 755 $(BUILD)/authn-worker $(LIB)/authn-worker
-	install -m 755 $(BUILD)/authnctl $(BUILD)/authn-qrcode-enroll $(BUILD)/qrcode-relay $(BINDIR)/
+	install -m 755 $(BUILD)/authnctl $(BUILD)/qrcode-relay $(BINDIR)/
+	install -m 711 $(BUILD)/authn-qrcode-enroll $(BINDIR)/
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/bin/qrcode-relay|$(PREFIX)/bin/qrcode-relay|' providers/qrcode/relay/qrcode-relay.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/qrcode-relay.service
 	for p in $(PROVIDERS); do install -m 711 $(BUILD)/authn-$$p $(LIB)/providers/authn-$$p || exit 1; done
 	@test -n "$(DESTDIR)" || sh pamshim/adduser authn
 
@@ -173,7 +185,8 @@ install:
 .PHONY: uninstall
 uninstall:
 	@! grep -ls pam_authn.so /etc/pam.d/* 2>/dev/null || { echo 'uninstall: error: the files above still use pam_authn.so, and would lock everybody out' >&2; echo 'uninstall: hint: take its lines out first' >&2; exit 1; }
-	rm -f $(DESTDIR)$(SECURITYDIR)/pam_authn.so $(LIB)/authn-worker $(BINDIR)/authnctl $(BINDIR)/authn-qrcode-enroll $(BINDIR)/qrcode-relay
+	rm -f $(DESTDIR)$(SECURITYDIR)/pam_authn.so $(LIB)/authn-worker $(BINDIR)/authnctl $(BINDIR)/authn-qrcode-enroll $(BINDIR)/qrcode-relay \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/qrcode-relay.service
 	for p in $(PROVIDERS); do rm -f $(LIB)/providers/authn-$$p; done
 	-rmdir $(LIB)/providers $(LIB) $(DESTDIR)$(SYSCONFDIR)/authn 2>/dev/null || :
 	@test -n "$(DESTDIR)" || sh pamshim/adduser -r authn

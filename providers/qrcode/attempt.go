@@ -29,6 +29,7 @@ import (
 const (
 	maxPrompts     = 6
 	maxComparisons = 3
+	maxExchanges   = 10              // codes that an issuer is asked about
 	earlyWait      = 2 * time.Second // after digits that came before an approval
 )
 
@@ -44,12 +45,14 @@ type attempt struct {
 	ref       string
 	log       *slog.Logger
 	session   *host.Session
+	stop      context.CancelFunc // of what goes on besides the session
 
-	mu       sync.Mutex
-	approved *approvers.Approver // by whom; set once
-	code     string              // the digits; drawn when approved is set
-	failed   error               // the last approval that was refused
-	yes      chan struct{}       // closed when approved is set
+	mu        sync.Mutex
+	exchanges int
+	approved  *approvers.Approver // by whom; set once
+	code      string              // the digits; drawn when approved is set
+	failed    error               // the last approval that was refused
+	yes       chan struct{}       // closed when approved is set
 }
 
 // newRef returns what a person may tell an administrator.
@@ -71,16 +74,19 @@ func (a *attempt) open(ctx context.Context) error {
 		return err
 	}
 	a.session = session
+	ctx, a.stop = context.WithCancel(ctx)
 	for _, i := range a.issuers {
 		i.Discover(ctx) // not before the relay was reached: see authn.Unreachable
 	}
 	return nil
 }
 
+// close returns when nothing goes on any more.
 func (a *attempt) close() {
 	a.session.Close()
+	a.stop()
 	for _, i := range a.issuers {
-		i.Client.CloseIdleConnections()
+		i.Close()
 	}
 }
 
@@ -157,12 +163,24 @@ func (a *attempt) judgeOIDC(ctx context.Context, p *host.Phone, m wire.OIDC) (*a
 	verifier, offered := secrets[m.Issuer]
 	for _, i := range a.issuers {
 		if i.URL == m.Issuer && offered {
+			if !a.mayExchange() {
+				return nil, reason.OIDCTooMany
+			}
 			return i.Approver(ctx, a.approvers, proof.Claim{
 				Code: m.Code, Verifier: verifier, Transcript: p.Transcript, Start: a.start,
 			})
 		}
 	}
 	return nil, reason.OIDCOff
+}
+
+// mayExchange counts the codes that an issuer is asked about: anybody can start
+// a login, and must not have us flood it.
+func (a *attempt) mayExchange() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.exchanges++
+	return a.exchanges <= maxExchanges
 }
 
 // accept draws the digits for the first verified approval.

@@ -324,7 +324,7 @@ func TestACodeExpires(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.ttl = 1500 * time.Millisecond
+	a.ttl = 3 * time.Second
 	if err := a.open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -470,6 +470,32 @@ func TestAnIssuerOpens(t *testing.T) {
 	if err != nil || id.Subject != subject {
 		t.Errorf("got %+v, %v", id, err)
 	}
+}
+
+func TestAnIssuerIsAskedAboutTenCodes(t *testing.T) {
+	w := newWorld(t)
+	issuer := qrcodetest.NewIssuer(t)
+	config := w.yaml("")
+	config.OIDC = []OIDCConfig{{Issuer: issuer.URL, ClientID: issuer.ClientID}}
+	p, err := newQuick(config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.request.Files[approversFile] = []byte("oidc " + subject + " " + issuer.URL + " 248289761001\n")
+	enter := authntest.Prompt(notAccepted, "")
+	w.refused(p, reason.OIDCTooMany, answer(question, func(shown string) string {
+		v := w.open(shown)
+		for range 10 {
+			if verdict, err := v.ApproveOIDC(t.Context(), issuer.URL, "guess"); err != nil || verdict.OK {
+				t.Errorf("a guess: got %+v, %v", verdict, err)
+			}
+		}
+		code := issuer.SignIn(v, "248289761001", time.Time{})
+		if verdict, err := v.ApproveOIDC(t.Context(), issuer.URL, code); err != nil || verdict.OK {
+			t.Errorf("the eleventh: got %+v, %v", verdict, err)
+		}
+		return ""
+	}), enter, enter, enter, enter, enter)
 }
 
 func TestAnIssuerThatIsAwayLeavesPasskeys(t *testing.T) {

@@ -111,11 +111,23 @@ var maskRE = regexp.MustCompile(`[\x{2580}\x{2584}\x{2588} ]{37}|[0-9A-HJKMNP-TV
 func TestConformance(t *testing.T) {
 	w := newWorld(t)
 	steps := []authntest.Step{authntest.PromptFunc(question, w.digits)}
+	issuer := qrcodetest.NewIssuer(t)
+	issuer.Secret = "xyzzy-plugh"
+	w.request.Files[approversFile] = append(w.request.Files[approversFile], "oidc "+subject+" "+issuer.URL+" 248289761001\n"...)
+	signIn := func(shown string) string {
+		v := w.open(shown)
+		verdict, err := v.ApproveOIDC(t.Context(), issuer.URL, issuer.SignIn(v, "248289761001", time.Time{}))
+		if err != nil || !verdict.OK {
+			t.Errorf("not approved: %+v, %v", verdict, err)
+		}
+		return verdict.Code
+	}
 	authntest.Conformance(t, newQuick, authntest.Suite{
-		Config:  w.config("relay_token: swordfish\n"),
+		Config:  w.config("relay_token: swordfish\noidc: [" + issuer.Config() + "]\n"),
 		Request: w.request,
 		Succeeds: []authntest.Case{
 			{Name: "approved_opens", Steps: steps, Subject: subject},
+			{Name: "signed_in_at_an_issuer_opens", Subject: subject, Steps: []authntest.Step{authntest.PromptFunc(question, signIn)}},
 			{Name: "digits_may_have_spaces", Subject: subject, Steps: []authntest.Step{
 				authntest.PromptFunc(question, func(shown string) string { d := w.digits(shown); return " " + d[:3] + " -" + d[3:] }),
 			}},

@@ -123,7 +123,7 @@ func TestDigitsBeforeTheApproval(t *testing.T) {
 		t.Errorf("the phone was shown %q", code)
 	}
 	if len(r.prompts) != 2 || r.prompts[1] != notAccepted {
-		t.Errorf("asked %q", r.prompts[1:])
+		t.Fatalf("asked %q", r.prompts[1:])
 	}
 	if d := r.times[1].Sub(r.times[0]); d < 1900*time.Millisecond {
 		t.Errorf("asked again after %s", d)
@@ -175,6 +175,18 @@ func TestARefusalIsTheEnd(t *testing.T) {
 				r.refuse(shown)
 			}
 			return r.approve(v, r.sign(v, r.passkey))
+		}},
+		// The issuer vouches for the approver just after the other phone refused.
+		{name: "while_an_approval_is_judged", want: reason.Refused, setUp: withIssuer, tell: func(r *run, shown string) string {
+			v, other := r.open(shown), r.open(shown)
+			if r.evil {
+				r.issuer.Claims = func(map[string]any) {
+					if _, err := other.Refuse(r.Context()); err != nil {
+						r.Error(err)
+					}
+				}
+			}
+			return r.approveOIDC(v, r.issuer.URL, r.issuer.SignIn(v, sub, time.Time{}))
 		}},
 	})
 }

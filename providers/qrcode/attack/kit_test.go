@@ -5,6 +5,7 @@ package attack
 
 import (
 	"context"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -47,10 +48,13 @@ type world struct {
 	phone   *qrcodetest.Phone
 	passkey *qrcodetest.Authenticator
 	other   *qrcodetest.Authenticator // of secondKey
-	issuer  *qrcodetest.Issuer // of withIssuer
-	relay   *meddler           // of withMeddler
+	issuer  *qrcodetest.Issuer        // of withIssuer
+	relay   *meddler                  // of withMeddler
 	config  qrcode.Config
 	request authn.Request
+
+	otherIssuer *qrcodetest.Issuer // of secondIssuer
+	key         *rsa.PrivateKey    // of withPinnedKey
 }
 
 func newWorld(t *testing.T) *world {
@@ -231,6 +235,7 @@ func (r *run) approve(v *qrcodetest.Visit, assertion json.RawMessage) string {
 type attack struct {
 	name   string
 	setUp  func(w *world) // of both logins
+	before func(w *world) // the second one: the one thing is changed now, not in tell
 	tell   story
 	logged reason.Reason // what the log says of a message or an approval; empty: nothing
 	want   reason.Reason // why the login is refused; empty: as logged
@@ -248,14 +253,27 @@ func (a attack) run(t *testing.T) {
 	if a.want == "" {
 		a.want = a.logged
 	}
-	w.login(true, a.tell).refused(a)
+	if a.before != nil {
+		a.before(w)
+	}
+	r := w.login(true, a.tell)
+	r.refused(a)
+	if a.before != nil && len(r.prompts) > 0 {
+		t.Errorf("a prompt was shown: %q", r.prompts[0])
+	}
+}
+
+// sub runs a as a test of its own.
+func (a attack) sub(t *testing.T) {
+	t.Helper()
+	t.Run(a.name, a.run)
 }
 
 func runAll(t *testing.T, attacks []attack) {
 	t.Helper()
 	t.Parallel()
 	for _, a := range attacks {
-		t.Run(a.name, a.run)
+		a.sub(t)
 	}
 }
 
@@ -297,7 +315,8 @@ func is(text string, want reason.Reason) bool {
 // resultOf is what PAM is to hear: a fault where the relay or the configuration
 // is to blame, a refusal otherwise, and never that nobody was reached.
 func resultOf(r reason.Reason) authn.Result {
-	if strings.HasPrefix(string(r), "relay: ") || r == reason.CodeOff {
+	switch {
+	case strings.HasPrefix(string(r), "relay: "), r == reason.CodeOff, r == reason.ShortTimeout, r == reason.UnknownWord:
 		return authn.ErrSystem
 	}
 	return authn.ErrAuth

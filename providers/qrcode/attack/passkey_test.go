@@ -66,6 +66,7 @@ func TestPasskeys(t *testing.T) {
 			w.passkey.Flags |= qrcodetest.FlagBE
 			w.approvers(w.passkey.Line(subject))
 		}},
+		{name: "backed_up_but_not_eligible", logged: reason.PasskeyLibrary, tell: flip(qrcodetest.FlagBS)},
 		{name: "synced_where_that_is_forbidden", logged: reason.PasskeyOff, tell: with(other), setUp: func(w *world) {
 			w.config.Passkeys.DeviceBound = true
 			secondKey(func(a *qrcodetest.Authenticator) { a.Flags |= qrcodetest.FlagBE }, nil)(w)

@@ -150,7 +150,7 @@ func (a *Authenticator) Create(challenge []byte, origin string) (attestationObje
 	client := mustJSON(ClientData{Type: "webauthn.create", Challenge: wire.Nonce(challenge), Origin: origin})
 	data := a.data(a.RPID, a.Flags|FlagAT)
 	data = append(data, make([]byte, 16)...) // AAGUID
-	data = append(data, byte(len(a.ID)>>8), byte(len(a.ID)))
+	data = append(data, 0, byte(len(a.ID)))  //nolint:gosec // 16
 	data = append(append(data, a.ID...), a.COSE()...)
 	return mustCBOR(map[string]any{"fmt": "none", "attStmt": map[string]any{}, "authData": data}), client
 }

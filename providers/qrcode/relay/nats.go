@@ -82,8 +82,8 @@ const (
 	natsDial    = 5 * time.Second
 	claimWait   = time.Second             // for whoever holds a name to say so
 	ackWait     = 1500 * time.Millisecond // for a node to say that it has a post
-	watchPeriod = 400 * time.Millisecond  // between pings of a node that owes an answer
-	watchMisses = 3                       // until it is dead
+	watchPeriod = 300 * time.Millisecond  // between pings of a node that owes an answer
+	watchMisses = 4                       // until it is dead
 )
 
 // retries are the pauses before a name is asked for again that nobody listens

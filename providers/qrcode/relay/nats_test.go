@@ -250,6 +250,7 @@ func TestTheFirstHolderKeepsIDAndLocOnEveryNode(t *testing.T) {
 	_ = first.conn.CloseNow()
 	third := connect(t, b.url)
 	eventually(t, "free again", func() bool { return third.expect(id(1), loc(1), 60) == wire.ResultOK })
+	eventually(t, "the first node listens to no name", func() bool { return a.NATS.conn.NumSubscriptions() == 2 })
 }
 
 // TestOfManyAtOnceAtMostOneHolds: both nodes are asked at the same time.

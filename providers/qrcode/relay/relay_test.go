@@ -469,14 +469,14 @@ func TestASlowPostEnds(t *testing.T) {
 
 // TestALongWaitOutlivesTheReadTimeout: the time to read ends with the reading.
 func TestALongWaitOutlivesTheReadTimeout(t *testing.T) {
-	n := start(t, &Server{ReadTimeout: 20 * time.Millisecond})
+	n := start(t, &Server{ReadTimeout: 200 * time.Millisecond})
 	h := wait(t, n.url, id(1), "")
 	answer := postLater(t, n.url, id(1), waitup)
 	e := h.next()
 	select {
 	case got := <-answer:
 		t.Fatalf("too early: %s", got)
-	case <-time.After(100 * time.Millisecond):
+	case <-time.After(400 * time.Millisecond):
 	}
 	h.send(wire.Envelope{Action: wire.ActionPost, Ref: e.Ref, Status: 200, Body: json.RawMessage(`{}`)})
 	if got := receive(t, answer); got.status != 200 {
@@ -638,7 +638,7 @@ func TestAHostThatExpectsNothingIsClosed(t *testing.T) {
 }
 
 func TestAHostThatAnswersNoPingIsClosed(t *testing.T) {
-	n := start(t, &Server{PingInterval: 100 * time.Millisecond})
+	n := start(t, &Server{PingInterval: time.Second})
 	wait(t, n.url, id(1), "") // and reads nothing more
 	alive := wait(t, n.url, id(2), "")
 	alive.serveEcho()
@@ -654,16 +654,18 @@ func TestAHostThatAnswersNoPingIsClosed(t *testing.T) {
 // TestASlowHostHoldsUpNobodyElse: one that reads nothing is closed once it has
 // enough to read.
 func TestASlowHostHoldsUpNobodyElse(t *testing.T) {
-	n := start(t, many(&Server{PostsInFlight: 4, AnswerTimeout: 5 * time.Millisecond}))
+	n := start(t, many(&Server{PostsInFlight: 4}))
 	wait(t, n.url, id(1), "")
 	other := wait(t, n.url, id(2), "")
 	other.serveEcho()
 	large := `{"type":"wait","box":"` + strings.Repeat("A", 16000) + `"}`
+	hasty := &http.Client{Timeout: 20 * time.Millisecond}
 	eventually(t, "the slow one is closed", func() bool {
-		post(t, n.url, id(1), large)
+		if r, err := hasty.Post(n.url+wire.PhonePath+id(1), "application/json", strings.NewReader(large)); err == nil {
+			r.Body.Close()
+		}
 		return n.logins.find(id(1)) == nil
 	})
-	n.AnswerTimeout = patience
 	if got := post(t, n.url, id(2), waitup); got.status != 200 {
 		t.Error(got)
 	}

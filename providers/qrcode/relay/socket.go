@@ -112,7 +112,7 @@ func (s *Server) serveHost(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	k.closeAt.Store(now.Add(s.ExpectTimeout).UnixNano())
 	half := s.PingInterval / 2
-	k.nextPing.Store(now.Add(half + mrand.N(half)).UnixNano()) //nolint:gosec // only spreads the load
+	k.nextPing.Store(now.Add(half + mrand.N(half+1)).UnixNano()) //nolint:gosec // only spreads the load
 	if s.logins.insert(k) {
 		k.shut("relay goes away")
 	}

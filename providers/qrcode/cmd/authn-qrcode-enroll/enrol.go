@@ -65,6 +65,7 @@ type enrolment struct {
 	link     bool
 
 	child   *enroll.Child
+	shown   bool // the code
 	signals chan os.Signal
 	lines   chan line
 	offered *approvers.Approver // verified, and the phone shows the digits
@@ -104,6 +105,9 @@ func (e *enrolment) prepare() error {
 	}
 	if handle == nil {
 		handle = enroll.NewHandle()
+	} else {
+		fmt.Printf("%s has a passkey here. The same phone would replace it, and the line of the old one\n"+
+			"would be of no more use. For another account of the same phone, copy the line.\n", e.plan.Subject)
 	}
 	e.plan.UserHandle = handle
 	return nil
@@ -160,6 +164,10 @@ func (e *enrolment) tell(typ, result string) {
 func (e *enrolment) said(m *enroll.Message) (done bool, code int, err error) {
 	switch m.Type {
 	case enroll.TypeReady:
+		if e.shown {
+			return true, failed, nothing(errors.New("the network process wants to show a second code"))
+		}
+		e.shown = true
 		return e.show(m.HP)
 	case enroll.TypePhone:
 		fmt.Println("A phone has opened it.")

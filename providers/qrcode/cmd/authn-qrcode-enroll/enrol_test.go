@@ -4,6 +4,9 @@
 package main
 
 import (
+	"log/slog"
+	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"github.com/pam-authn/pam-authn/providers/qrcode"
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/wire"
 	"github.com/pam-authn/pam-authn/providers/qrcode/qrcodetest"
+	"github.com/pam-authn/pam-authn/providers/qrcode/relay"
 )
 
 func TestAPhoneIsEnrolledAndItsLineIsGoodOnTwoHosts(t *testing.T) {
@@ -94,6 +98,42 @@ func TestASignInIsEnrolled(t *testing.T) {
 		t.Errorf("the file is %q, want %q", got, want)
 	}
 	m.want(0, []string{"oidc", issuer.URL}, "list")
+}
+
+// As on a real site: TLS by the site's own authority, and a token from a file.
+func TestOverTLSWithAToken(t *testing.T) {
+	tokens, err := relay.OpenTokens(filepath.Join(t.TempDir(), "tokens"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := tokens.Issue("db7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := &qrcodetest.Site{RPID: "localhost", Server: &relay.Server{Tokens: tokens, Log: slog.New(slog.DiscardHandler)}}
+	site.HTTP = httptest.NewTLSServer(site.Server)
+	site.URL, site.Origin = site.HTTP.URL, strings.Replace(site.HTTP.URL, "127.0.0.1", "localhost", 1)
+	site.Server.PageOrigin = site.Origin
+	t.Cleanup(func() {
+		_ = site.Server.Close()
+		site.HTTP.Close()
+	})
+	m := anotherMachine(t, site)
+	m.WriteFile("/etc/authn/ca.pem", 0o644, site.CA())
+	m.WriteFile("/etc/authn/relay.token", 0o600, token+"\n")
+	m.configure("ca_file: /etc/authn/ca.pem\nrelay_token_file: /etc/authn/relay.token\n")
+	m.enrolled()
+	m.want(0, []string{"alice"}, "list")
+
+	if err := tokens.Revoke("db7"); err != nil {
+		t.Fatal(err)
+	}
+	c := m.Spawn("root", program, "bob", subject)
+	c.Expect("relay: it does not know this host's token (401)")
+	c.WantExit(refused)
+	if strings.Contains(c.Transcript(), token) {
+		t.Error("the token is shown")
+	}
 }
 
 func TestARelayThatGoesAwayEndsIt(t *testing.T) {

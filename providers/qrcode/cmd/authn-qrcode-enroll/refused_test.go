@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pam-authn/pam-authn/pamshim/hosttest"
+	"github.com/pam-authn/pam-authn/providers/qrcode/internal/enroll"
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/wire"
 	"github.com/pam-authn/pam-authn/providers/qrcode/qrcodetest"
 )
@@ -49,6 +51,16 @@ func TestASecondPhoneEndsIt(t *testing.T) {
 			t.Error("the first phone hears that it is in")
 		}
 	})
+}
+
+// The digits may be typed in the very moment in which it ends.
+func TestWhatEndedBeforeTheDigitsCounts(t *testing.T) {
+	messages := make(chan *enroll.Message, 1)
+	messages <- &enroll.Message{Type: enroll.TypeEnd, Result: enroll.ResultSecondPhone, Text: "a second phone"}
+	e := &enrolment{child: &enroll.Child{Messages: messages}, code: "042917"} // no store to write to
+	if done, code, err := e.typed(line{text: "042917"}); !done || code != refused || err == nil {
+		t.Errorf("done %v, exit code %d, %v", done, code, err)
+	}
 }
 
 func TestWrongDigitsThreeTimes(t *testing.T) {
@@ -221,6 +233,27 @@ func TestFoldersThatAreNotSafe(t *testing.T) {
 	m.Run("root", "umount", folder)
 }
 
+// The disk fills up while the phone is at work.
+func TestAFileThatCannotBeWrittenInTheEnd(t *testing.T) {
+	m := newMachine(t)
+	if out, code := m.Run("root", "sh", "-c", "mkdir -p "+folder+" && mount -t tmpfs -o size=8k,mode=755 none "+folder); code != 0 {
+		t.Fatal(out)
+	}
+	e := m.begin()
+	digits, v := e.enrol(m.site.Passkey(t))
+	m.Run("root", "dd", "if=/dev/zero", "of="+folder+"/.full")
+	e.Answer(prompt, digits)
+	e.Expect("nothing was enrolled: writing " + folder + "/alice: ")
+	e.Expect("no space left on device")
+	e.WantExit(failed)
+	if got, err := v.Wait(t.Context()); err == nil && got == wire.EndIn {
+		t.Error("the phone hears that it is in")
+	}
+	m.Run("root", "rm", folder+"/.full")
+	m.nothing()
+	m.Run("root", "umount", folder)
+}
+
 func TestRelaysThatAreNone(t *testing.T) {
 	lying := func(h http.HandlerFunc) *httptest.Server {
 		s := httptest.NewTLSServer(h)
@@ -270,6 +303,7 @@ func pemOf(s *httptest.Server) string {
 func TestTheNetworkIsForANobody(t *testing.T) {
 	m := newMachine(t)
 	m.configure("relay_token: swordfish\n")
+	m.AddUser("root", hosttest.User{Groups: []string{"adm", "shadow"}})
 	e := m.begin()
 	uid := m.Account("authn").UID
 	seen := 0

@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -52,6 +54,10 @@ func StartChild(name string) (*Child, error) {
 	// What whoever started us left open is not for the child.
 	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
 		return nil, fmt.Errorf("closing descriptors: %w", err)
+	}
+	// What the child leaves behind becomes ours, to be ended with it.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("adopting what the child leaves: %w", err)
 	}
 	cmd := exec.Command("/proc/self/exe", ChildCommand)
 	cmd.Args[0] = os.Args[0]
@@ -152,7 +158,8 @@ func (c *Child) read(r io.ReadCloser, messages chan<- *Message) {
 func (c *Child) Send(m *Message) error { return c.parent.send(m) }
 
 // Close ends the child, which may still tell its phone how it ended, and
-// returns when the process is gone. Messages that nobody took are lost.
+// returns when it is gone with all that it started. Messages that nobody took
+// are lost. This process must have no other children.
 func (c *Child) Close() {
 	_ = c.in.Close()
 	go func() {
@@ -166,6 +173,27 @@ func (c *Child) Close() {
 	case <-late.C:
 		_ = c.cmd.Process.Kill()
 		<-c.ended
+	}
+	killChildren()
+}
+
+// killChildren ends what the child left behind, which an honest one does not.
+// Each round sees what the ones before it left.
+func killChildren() {
+	for {
+		files, _ := filepath.Glob("/proc/self/task/*/children")
+		for _, file := range files {
+			data, _ := os.ReadFile(file) //nolint:gosec // our own
+			for _, field := range strings.Fields(string(data)) {
+				if pid, err := strconv.Atoi(field); err == nil {
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
+			}
+		}
+		_, err := unix.Wait4(-1, nil, unix.WALL, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return // none is left
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pam-authn/pam-authn/providers/qrcode"
@@ -307,6 +308,27 @@ func TestWhatOthersCouldChangeIsRefused(t *testing.T) {
 				t.Errorf("Remove removed %v", removed)
 			}
 		})
+	}
+}
+
+func TestAllThatEnrolAtOnceAreWritten(t *testing.T) {
+	s, _ := store(t)
+	if err := s.Prepare("alice"); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			a := planned()
+			a.Passkey.ID = []byte{byte(i)}
+			if err := s.Add("alice", a); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := s.Account("alice"); len(got.Approvers) != 20 || len(got.Problems) != 0 {
+		t.Errorf("%d lines, %v", len(got.Approvers), got.Problems)
 	}
 }
 

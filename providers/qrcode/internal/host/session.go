@@ -75,6 +75,7 @@ type Session struct {
 	news    chan struct{} // closed and replaced with every event
 	done    chan struct{} // closed at the end
 	ended   bool
+	result  string // how, to the phones
 	why     error
 	lost    bool // the socket is of no use any more
 }
@@ -227,7 +228,7 @@ func (s *Session) End(result string, why error) bool {
 	if s.ended {
 		return false
 	}
-	s.ended, s.why = true, why
+	s.ended, s.result, s.why = true, result, why
 	s.tellLocked(result)
 	close(s.done)
 	return true
@@ -276,13 +277,14 @@ func (s *Session) flush() {
 	}
 }
 
-// retire is the protocol's verifyauth: from now on the relay knows no such code.
+// retire is the protocol's verifyauth: somebody got in, and from now on the
+// relay knows no such code.
 func (s *Session) retire() {
 	s.mu.Lock()
-	useless := s.lost || s.hs == nil
+	in := s.result == wire.EndIn && !s.lost
 	s.mu.Unlock()
-	if useless {
-		return
+	if !in {
+		return // leaving is enough
 	}
 	challenge := make([]byte, 32)
 	if _, err := rand.Read(challenge); err != nil {

@@ -167,12 +167,24 @@ func sameTransport(issuer string, addresses ...string) error {
 
 // await waits for discovery.
 func (i *Issuer) await(ctx context.Context) error {
+	if i.found == nil {
+		return reason.OIDCUnreachable.With(errors.New("nobody asked it"))
+	}
 	select {
 	case <-i.found:
 		return i.err
 	case <-ctx.Done():
 		return reason.OIDCUnreachable.With(ctx.Err())
 	}
+}
+
+// Close waits until nothing of Discover goes on, whose context has ended, and
+// closes what connections there are.
+func (i *Issuer) Close() {
+	if i.found != nil {
+		<-i.found
+	}
+	i.Client.CloseIdleConnections()
 }
 
 // Offer returns what a phone needs to go to the issuer, and the verifier of its

@@ -91,6 +91,7 @@ const (
 // Of an approval by OpenID Connect.
 const (
 	OIDCOff         Reason = "oidc: not a configured issuer"
+	OIDCTooMany     Reason = "oidc: too many codes in one login"
 	OIDCUnreachable Reason = "oidc: the issuer was not reached"
 	OIDCExchange    Reason = "oidc: the issuer did not take the code"
 	OIDCNoToken     Reason = "oidc: the issuer sent no ID token" //nolint:gosec // a text, no secret

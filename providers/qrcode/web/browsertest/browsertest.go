@@ -163,13 +163,20 @@ func Start(tb TB, o Options) *Phone {
 		tb.Skipf("%v", err)
 		return nil
 	}
-	p := &Phone{tb: tb, options: o, answers: make(chan answer, 1), stderr: &tail{}, patience: patience}
-	if err := p.start(); err != nil {
+	// On a machine without a free core, a browser may fail to start once.
+	for try := 1; ; try++ {
+		p := &Phone{tb: tb, options: o, answers: make(chan answer, 1), stderr: &tail{}, patience: patience}
+		err := p.start()
+		if err == nil {
+			tb.Cleanup(p.Close)
+			return p
+		}
 		p.kill()
-		tb.Fatalf("browser: %v\n%s", err, p.stderr)
+		if try >= 2 {
+			tb.Fatalf("browser: %v\n%s", err, p.stderr)
+		}
+		tb.Logf("browser: %v; trying again\n%s", err, p.stderr)
 	}
-	tb.Cleanup(p.Close)
-	return p
 }
 
 func (p *Phone) start() error {

@@ -30,24 +30,25 @@ import (
 // A host is a script that speaks the protocol over a real server, which serves
 // the page as well. Its fields are set before the phone opens the link.
 type host struct {
-	t       *testing.T
-	URL     string
-	details wire.Details
-	forget  bool                               // every request is 404
-	status  int                                // of every answer, if not 0
-	verdict func(typ string, plain []byte) any // answers an approval
-	flaky   bool                               // the first try of each message never arrives, the second one's answer does not
-	garble  bool                               // answers hold boxes of other keys
-	without string                             // paths under it are not served
-	page    http.Handler
-	ends    chan string // answers of waits; closed: 404
+	t         *testing.T
+	URL       string
+	details   wire.Details
+	forget    bool                               // every request is 404
+	status    int                                // of every answer, if not 0
+	verdict   func(typ string, plain []byte) any // answers an approval
+	flaky     bool                               // the first try of each message never arrives, the second one's answer does not
+	loseWaits bool                               // the first three tries of each wait never arrive
+	garble    bool                               // answers hold boxes of other keys
+	without   string                             // paths under it are not served
+	page      http.Handler
+	ends      chan string // answers of waits; closed: 404
 
 	done   chan struct{}
 	hs     *ecdh.PrivateKey
 	mu     sync.Mutex
 	phones map[string]*phoneState // by pp
 	bodies []string               // of all messages
-	tries  map[string]int         // of each message, if flaky
+	tries  map[string]int         // of each message
 }
 
 type phoneState struct {
@@ -127,11 +128,11 @@ func (h *host) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	try := h.try(body)
-	if try == 1 {
+	if try == 1 && h.flaky || h.loseWaits && try <= 3 && bytes.Contains(body, []byte(`"type":"wait"`)) {
 		panic(http.ErrAbortHandler)
 	}
 	status, reply := h.answer(r, body)
-	if try == 2 {
+	if try == 2 && h.flaky {
 		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -139,13 +140,10 @@ func (h *host) serve(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(reply)
 }
 
-// try counts the tries of a message on a bad network; 0 on a good one.
+// try counts the tries of a message.
 func (h *host) try(body []byte) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.flaky {
-		return 0
-	}
 	h.tries[string(body)]++
 	return h.tries[string(body)]
 }

@@ -95,3 +95,14 @@ func TestBadNetworkKeepsTheOrder(t *testing.T) {
 		expect(t, p.Wait("in"), "in")
 	}
 }
+
+// A wait that was sent first and is still lost must not be overtaken.
+func TestNothingOvertakesALostWait(t *testing.T) {
+	p := start(t, Options{})
+	credential, _ := passkey(t)
+	p.PutCredential(credential)
+	h := newHost(t, wire.Login)
+	h.loseWaits = true
+	expect(t, p.Open(h.link()), "details")
+	expect(t, p.Approve(), "digits")
+}

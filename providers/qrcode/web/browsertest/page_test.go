@@ -278,6 +278,24 @@ func TestLinksThatAreNotForUs(t *testing.T) {
 	look(t, p, "trouble")
 }
 
+func TestLongNamesFit(t *testing.T) {
+	p := start(t, Options{})
+	credential, _ := passkey(t)
+	p.PutCredential(credential)
+	h := newHost(t, wire.Login)
+	for _, field := range []*string{&h.details.Host, &h.details.Account, &h.details.RHost, &h.details.TTY, &h.details.Service} {
+		*field = strings.Repeat("W", 255)
+	}
+	expect(t, p.Open(h.link()), "details")
+	look(t, p, "details-long")
+	p.Tap("passkey")
+	expect(t, p.Wait("new"), "new")
+	look(t, p, "new-long")
+	p.Tap("confirm")
+	expect(t, p.Wait("digits"), "digits")
+	look(t, p, "digits-long")
+}
+
 func TestUnsupportedBrowser(t *testing.T) {
 	p := start(t, Options{Scripts: []string{`
 		if (globalThis.SubtleCrypto) SubtleCrypto.prototype.generateKey = () => Promise.reject(new DOMException('', 'NotSupportedError'));`}})
