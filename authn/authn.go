@@ -124,7 +124,8 @@ type PasswordChanger interface {
 //
 // Prompt and PromptSecret block until the user has answered, and nothing can
 // take a shown prompt back: work that must go on meanwhile belongs into a
-// goroutine. One exchange happens at a time; the others wait for it.
+// goroutine, which the provider cancels and waits for before it returns (see
+// the example). One exchange happens at a time; the others wait for it.
 //
 // Texts are UTF-8 of at most [MaxPrompt] bytes. Control characters other than
 // newline and tab reach the user as "?".

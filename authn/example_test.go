@@ -56,7 +56,7 @@ type typist string
 
 func (t typist) Prompt(text string) (string, error) {
 	if t == "" {
-		fmt.Println(text)
+		fmt.Println(text + "(leaves)")
 		return "", authn.ErrConv
 	}
 	fmt.Println(text + string(t))
@@ -94,7 +94,7 @@ func ExampleConversation() {
 	// subject "mittens", PAM hears success
 	// Code that was read out to you: 123456
 	// subject "", PAM hears auth_err
-	// Code that was read out to you:
+	// Code that was read out to you: (leaves)
 	// (given up)
 	// subject "", PAM hears conv_err
 }
