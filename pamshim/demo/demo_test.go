@@ -26,6 +26,12 @@ var promised = map[string][]string{
 		"Permission denied", "subject=mittens", "result=success", "without a role for this account",
 		"From another terminal", "admin@127.0.0.1", "/control/code?user=mittens", "/control/push/accept?user=mittens",
 	},
+	"qrcode": {
+		"/etc/authn/qrcode.yaml", "qrcode-relay --listen 127.0.0.1:", "authn-qrcode-enroll alice", "Scan this with the phone.",
+		"can now approve logins to alice", "host db7, account alice, subject mittens@example.com",
+		"Scan this, or open http://localhost:", "Logged in as alice; the person behind it: mittens@example.com",
+		"host db7, account alice, service sshd, rhost 127.0.0.1", "This login was refused on a phone.", "/demo\n", "result=success", "refused on a phone", "From another terminal", "alice@127.0.0.1", "authn-qrcode-enroll --link alice",
+	},
 }
 
 // A screen may be written to from several goroutines, as standard output may.

@@ -26,6 +26,7 @@ import (
 var demos = map[string]func(hosttest.TB) demo{
 	"passphrase": passphrase,
 	"onelogin":   onelogin,
+	"qrcode":     qrcode,
 }
 
 // A demo is what is shown of a provider.
@@ -43,6 +44,7 @@ type stage struct {
 	*hosttest.Machine
 	server *hosttest.Server
 	out    io.Writer
+	build  string // the folder that was given to show
 }
 
 // installed is where the machine has the build. It is a copy of root's: the
@@ -71,7 +73,7 @@ func main() {
 	}
 	err := hosttest.Run(os.Stderr, func(tb hosttest.TB) { show(tb, os.Stdout, *build, which(tb), enough) })
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo: error:", err)
+		fmt.Fprintln(os.Stderr, "demo: error:", strings.TrimPrefix(err.Error(), hosttest.ErrSkipped.Error()+": "))
 		os.Exit(1)
 	}
 }
@@ -89,7 +91,7 @@ func show(tb hosttest.TB, out io.Writer, build string, d demo, enough <-chan os.
 	file, stack := "/etc/authn/"+d.provider+".yaml", d.stack()
 	m.WriteFile(file, 0o600, d.config)
 	m.PAM("sshd", stack)
-	s := &stage{m, m.SSHD(hosttest.SSHD{}), out}
+	s := &stage{m, m.SSHD(hosttest.SSHD{}), out, build}
 
 	say(out, "# /etc/pam.d/sshd of this demo\n%s\n# %s\n%s\n", stack, file, d.config)
 	m.Screen = out

@@ -117,8 +117,8 @@ func (m machine) enrol(account, subject string) {
 	c.WantExit(0)
 }
 
-// shipped makes the example stack called name the service's. It shortens the
-// delay behind a refusal.
+// shipped makes the example stack called name the service's, with the word debug,
+// so that all is logged that ever is. It shortens the delay behind a refusal.
 func (m machine) shipped(service, name string) {
 	m.t.Helper()
 	text, err := os.ReadFile(filepath.Join("../../../examples/pam.d", name))
@@ -126,7 +126,7 @@ func (m machine) shipped(service, name string) {
 		m.t.Fatal(err)
 	}
 	m.PAM(service, strings.NewReplacer(
-		"provider=passphrase", "provider=qrcode",
+		"provider=passphrase", "provider=qrcode debug",
 		"delay=2000000", "delay=2000",
 		"required     pam_unix.so", "required     pam_unix.so nodelay",
 	).Replace(string(text)))
@@ -137,6 +137,22 @@ func (m machine) sshd(options ...string) *hosttest.Server {
 	m.t.Helper()
 	m.shipped("sshd", "sshd")
 	return m.SSHD(hosttest.SSHD{Options: options})
+}
+
+// readme returns what README.md has in lines of code that match the pattern.
+func (m machine) readme(pattern string, want int) (lines []string) {
+	m.t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, line := range regexp.MustCompile(`(?m)^ *(`+pattern+`)$`).FindAllStringSubmatch(string(text), -1) {
+		lines = append(lines, line[1])
+	}
+	if len(lines) != want {
+		m.t.Fatalf("README.md has %q, want %d lines", lines, want)
+	}
+	return lines
 }
 
 // state fails the test if the phone shows another view than it should.

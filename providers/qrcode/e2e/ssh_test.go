@@ -123,8 +123,20 @@ func TestKeys(t *testing.T) {
 		}
 		m.idle(s)
 	})
+	t.Run("key_or_code_is_what_a_space_means", func(t *testing.T) {
+		s := m.sshd("AuthenticationMethods publickey keyboard-interactive:pam")
+		c := s.Login(hosttest.Login{User: "alice", Key: key, Command: "echo in"})
+		c.Expect("in\n")
+		c.WantExit(0)
+		m.lacks(c, prompt)
+		c = s.Login(hosttest.Login{User: "alice", Command: "echo in"})
+		m.login(c)
+		c.Expect("in\n")
+		c.WantExit(0)
+		m.idle(s)
+	})
 	t.Run("key_and_code_are_the_strongest_setup", func(t *testing.T) {
-		s := m.sshd("AuthenticationMethods publickey,keyboard-interactive:pam")
+		s := m.sshd(m.readme("(?:AuthenticationMethods publickey,keyboard-interactive:pam|LoginGraceTime .*)", 2)...)
 		c := s.Login(hosttest.Login{User: "alice", Key: key, Command: "echo in"})
 		m.login(c)
 		c.Expect("in\n")
@@ -137,14 +149,14 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// For people who log in fifty times a day.
+// For people who log in fifty times a day, as README.md has it.
 func TestControlPersist(t *testing.T) {
 	m := enrolledMachine(t, "sshd")
 	s := m.sshd()
+	m.Mkdir("/root/.ssh", 0o700)
+	options := m.readme("Control[A-Z].*", 3)
 	login := func() *hosttest.Terminal {
-		return s.Login(hosttest.Login{User: "alice", Command: "echo in as $AUTHN_SUBJECT", Options: []string{
-			"ControlMaster=auto", "ControlPath=/root/%C", "ControlPersist=10m",
-		}})
+		return s.Login(hosttest.Login{User: "alice", Command: "echo in as $AUTHN_SUBJECT", Options: options})
 	}
 	c := login()
 	m.login(c)
@@ -161,7 +173,7 @@ func TestControlPersist(t *testing.T) {
 	if after := strings.Count(m.LogText(), asked); after != before || before != 1 {
 		t.Errorf("asked %d times, and then %d times more", before, after-before)
 	}
-	for _, control := range m.Glob("/root/*") {
+	for _, control := range m.Glob("/root/.ssh/*") {
 		if out, code := m.Run("root", "ssh", "-F", "none", "-o", "ControlPath="+control, "-O", "exit", "alice@127.0.0.1"); code != 0 {
 			t.Errorf("ssh -O exit: %s", out)
 		}
