@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,12 +30,18 @@ const (
 	maxComparisons = 3
 	maxExchanges   = 10              // codes that an issuer is asked about
 	earlyWait      = 2 * time.Second // after digits that came before an approval
+	offerWait      = 2 * time.Second // for all issuers together, before a phone is answered without them
+
+	// parseDelay is how long the first prompt is out before the account's file
+	// is read, which would show in the time until then who has a long one.
+	parseDelay = 100 * time.Millisecond
 )
 
 // An attempt is one login: one code, up to three phones, one approval.
 type attempt struct {
 	*Provider
 	request   *authn.Request
+	parse     func() // sets approvers, once
 	approvers []approvers.Approver
 	passkeys  *proof.Passkeys
 	issuers   []*proof.Issuer
@@ -46,6 +51,7 @@ type attempt struct {
 	log       *slog.Logger
 	session   *host.Session
 	stop      context.CancelFunc // of what goes on besides the session
+	parsing   *time.Timer
 
 	mu        sync.Mutex
 	exchanges int
@@ -66,25 +72,30 @@ func newRef() string {
 // background.
 func (a *attempt) open(ctx context.Context) error {
 	a.yes = make(chan struct{})
-	session, err := host.Open(ctx, a.relay, host.Options{
+	beside, stop := context.WithCancel(ctx)
+	a.stop = stop
+	_, err := host.Open(ctx, a.relay, host.Options{
 		Kind: wire.Login, TTL: a.ttl, NeedCID: a.config.Payload == "qrauth", Phones: wire.MaxPhones, Log: a.log,
-		Details: a.details, Approve: a.approve,
+		Details: a.details, Approve: a.approve, Begin: func(s *host.Session) {
+			a.session = s
+			for _, i := range a.issuers {
+				i.Discover(beside) // not before the relay was reached: see authn.Unreachable
+			}
+		},
 	})
 	if err != nil {
-		return err
+		stop()
 	}
-	a.session = session
-	ctx, a.stop = context.WithCancel(ctx)
-	for _, i := range a.issuers {
-		i.Discover(ctx) // not before the relay was reached: see authn.Unreachable
-	}
-	return nil
+	return err
 }
 
 // close returns when nothing goes on any more.
 func (a *attempt) close() {
 	a.session.Close()
 	a.stop()
+	if a.parsing != nil && !a.parsing.Stop() {
+		a.parse() // returns when the one that goes on does
+	}
 	for _, i := range a.issuers {
 		i.Close()
 	}
@@ -100,9 +111,11 @@ func (a *attempt) details(ctx context.Context, p *host.Phone) (*wire.Details, er
 		Kind: wire.Login, RPID: a.config.RPID, PageOrigin: a.config.PageURL, Host: a.config.Host,
 		Account: wire.Clean(a.request.User), Service: wire.Clean(a.request.Service),
 		RHost: wire.Clean(a.request.RHost), TTY: wire.Clean(a.request.TTY), Start: a.start.Unix(),
-		TTL: int((a.ttl - time.Since(a.start)) / time.Second), Methods: []string{wire.MethodPasskey}, Ref: a.ref,
+		TTL: int(a.session.Left() / time.Second), Methods: []string{wire.MethodPasskey}, Ref: a.ref,
 	}
 	secrets := verifiers{}
+	ctx, stop := context.WithTimeout(ctx, offerWait)
+	defer stop()
 	for _, i := range a.issuers {
 		info, verifier, err := i.Offer(ctx)
 		if err != nil {
@@ -141,6 +154,7 @@ func (a *attempt) approve(ctx context.Context, p *host.Phone, typ string, conten
 var errSecond = errors.New("approved already, or ended")
 
 func (a *attempt) judge(ctx context.Context, p *host.Phone, typ string, content json.RawMessage) (*approvers.Approver, error) {
+	a.parse()
 	switch typ {
 	case wire.TypePasskey:
 		var m wire.Passkey
@@ -208,6 +222,7 @@ func (a *attempt) ask(conv authn.Conversation) (*approvers.Approver, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.parsing = time.AfterFunc(parseDelay, a.parse)
 	comparisons := 0
 	for range maxPrompts {
 		answer, err := conv.Prompt(text)
@@ -290,7 +305,7 @@ func (a *attempt) check(answer string) (by *approvers.Approver, compared bool) {
 	if a.config.Code == "off" {
 		return by, false
 	}
-	digits := strings.NewReplacer(" ", "", "-", "").Replace(answer)
+	digits := wire.Digits(answer)
 	if len(digits) != len(code) {
 		return nil, false // no guess: the Enter key, a slip
 	}

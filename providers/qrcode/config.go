@@ -83,9 +83,7 @@ func (c *Config) setUp() error {
 	if _, err := roots(c.CA); err != nil {
 		add(problem("ca", "%w", err))
 	}
-	if _, err := proxyURL(c.Proxy); err != nil {
-		add(problem("proxy", "%w", err))
-	}
+	add(c.setUpProxy())
 	seen := make(map[string]bool)
 	for i := range c.OIDC {
 		key := fmt.Sprintf("oidc[%d]", i)
@@ -270,6 +268,32 @@ func roots(pem string) (*x509.CertPool, error) {
 		return nil, errors.New("holds no certificate: wants PEM")
 	}
 	return pool, nil
+}
+
+// setUpProxy refuses a proxy for what has no TLS: it would read the relay's token
+// and issuers' secrets, and would have to reach our loopback.
+func (c *Config) setUpProxy() error {
+	u, err := proxyURL(c.Proxy)
+	if err == nil && u != nil {
+		err = c.onlyTLS()
+	}
+	if err != nil {
+		return problem("proxy", "%w", err)
+	}
+	return nil
+}
+
+func (c *Config) onlyTLS() error {
+	addresses := []string{c.Relay}
+	for i := range c.OIDC {
+		addresses = append(addresses, c.OIDC[i].Issuer)
+	}
+	for _, address := range addresses {
+		if u, err := url.Parse(address); err == nil && u.Scheme == "http" {
+			return fmt.Errorf("is for https, and %s is none: take one of them out", address)
+		}
+	}
+	return nil
 }
 
 func proxyURL(s string) (*url.URL, error) {

@@ -39,6 +39,8 @@ func badConfigs() []authntest.BadConfig {
 		{Config: far + "ca: swordfish", Key: "ca"},
 		{Config: far + "proxy: proxy.example.com:3128", Key: "proxy"},
 		{Config: far + "proxy: http://me:secret@proxy.example.com:3128", Key: "proxy"},
+		{Config: "relay: http://localhost:8080\nproxy: http://proxy.example.com:3128", Key: "proxy"},
+		{Config: far + "proxy: http://proxy.example.com:3128\noidc: [{issuer: 'HTTP://localhost:8080', client_id: x}]", Key: "proxy"},
 		{Config: far + "ttl: 5s", Key: "ttl"},
 		{Config: far + "ttl: 2m", Key: "ttl"},
 		{Config: far + "payload: json", Key: "payload"},
@@ -130,7 +132,7 @@ func TestWhatIsLocal(t *testing.T) {
 		rhost, tty string
 		want       bool
 	}{
-		{"", "/dev/tty1", true}, {"", "tty63", true}, {"", "ttyS0", true}, {"", "console", true}, {"", ":0", true},
+		{"", "/dev/tty1", true}, {"", "tty63", true}, {"", "ttyS0", true}, {"", "console", true}, {"", ":0", false}, {"", ":1", false},
 		{"", "", false}, {"", "/dev/pts/3", false}, {"", "pts/3", false}, {"", "ssh", false}, {"", "tty", false},
 		{"", "ttyX", false}, {"", "tty1/../pts/3", false}, {"192.0.2.7", "/dev/tty1", false}, {"localhost", "tty1", false},
 	} {

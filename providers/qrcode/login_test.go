@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -551,6 +553,120 @@ func TestTheAccountPhaseAsksForTheApprover(t *testing.T) {
 			t.Errorf("%s: PAM hears %v", c.name, authn.ResultOf(err))
 		}
 	}
+}
+
+// TestATicketIsGoodForItsAccount: several accounts may have the same approver.
+func TestATicketIsGoodForItsAccount(t *testing.T) {
+	w := newWorld(t)
+	p := w.direct("")
+	id, err := w.login(p, answer(question, w.digits))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.request.Ticket, w.request.Subject = id.Ticket, id.Subject
+	if err := p.CheckAccount(t.Context(), &w.request, authntest.Conversation(t)); err != nil {
+		t.Errorf("its own: got %v", err)
+	}
+	w.request.User = "root"
+	if err := p.CheckAccount(t.Context(), &w.request, authntest.Conversation(t)); !errors.Is(err, reason.Ticket) {
+		t.Errorf("root's: got %v, want %q", err, reason.Ticket)
+	}
+}
+
+// TestOnlyDigitsAreCompared: six letters are a slip, and no guess.
+func TestOnlyDigitsAreCompared(t *testing.T) {
+	w := newWorld(t)
+	slip := authntest.Prompt(notAccepted, "qwerty")
+	var code string
+	id, err := w.login(w.direct(""), answer(question, func(shown string) string {
+		code = w.digits(shown)
+		return "qwerty"
+	}), slip, slip, slip, answer(notAccepted, func(string) string { return code }))
+	if err != nil || id.Subject != subject {
+		t.Errorf("got %+v, %v", id, err)
+	}
+}
+
+// TestAnIssuerThatHangsHoldsNoPhone: those that answer are offered all the same.
+func TestAnIssuerThatHangsHoldsNoPhone(t *testing.T) {
+	w := newWorld(t)
+	good, end := qrcodetest.NewIssuer(t), make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-end }))
+	t.Cleanup(func() {
+		close(end)
+		hanging.Close()
+	})
+	config := w.yaml("")
+	config.OIDC = []OIDCConfig{{Issuer: hanging.URL, ClientID: "x"}, {Issuer: good.URL, ClientID: good.ClientID}}
+	p, err := newQuick(config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = w.login(p, answer(question, func(shown string) string {
+		began := time.Now()
+		v := w.open(shown)
+		if d := time.Since(began); d > 4*time.Second {
+			t.Errorf("the phone waited %s", d)
+		}
+		if v == nil || len(v.Details.OIDC) != 1 || v.Details.OIDC[0].Issuer != good.URL {
+			t.Errorf("offered %+v", v)
+		}
+		return ""
+	}), authntest.Leave())
+}
+
+func TestAPhoneIsToldTheTimeThatTheRelayGrants(t *testing.T) {
+	w := newWorld(t)
+	w.site.Server.MaxTTL = 3 * time.Second
+	w.refused(w.direct(""), reason.Expired, answer(question, func(shown string) string {
+		v := w.open(shown)
+		if v.Details.TTL > 3 {
+			t.Errorf("the phone is told of %d seconds", v.Details.TTL)
+		}
+		if result, err := v.Wait(t.Context()); err != nil || result != wire.EndExpired {
+			t.Errorf("it hears %q, %v", result, err)
+		}
+		return "123456"
+	}), authntest.Error("expired"))
+}
+
+// TestTheFileIsReadOnceThePromptIsOut: how long it takes tells nobody who has
+// approvers.
+func TestTheFileIsReadOnceThePromptIsOut(t *testing.T) {
+	w := newWorld(t)
+	w.request.Files[approversFile] = append([]byte("rubbish\n"), w.request.Files[approversFile]...)
+	read := make(chan struct{}, 8)
+	p, err := newQuick(w.yaml(""), slog.New(hook{slog.DiscardHandler, func() { read <- struct{}{} }}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.login(p, answer(question, func(shown string) string {
+		select {
+		case <-read:
+			t.Error("it was read before the prompt")
+		default:
+		}
+		<-read // without anything else
+		return ""
+	}), answer(notAccepted, func(string) string { return "" }), authntest.Leave())
+	if authn.ResultOf(err) != authn.ErrConv {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A hook is called with every warning.
+type hook struct {
+	slog.Handler
+	warned func()
+}
+
+func (h hook) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h hook) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn {
+		h.warned()
+	}
+	return nil
 }
 
 func TestAWordOnThePAMLineIsRefused(t *testing.T) {

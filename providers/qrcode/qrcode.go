@@ -10,9 +10,12 @@ package qrcode
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pam-authn/pam-authn/authn"
@@ -69,14 +72,20 @@ func (p *Provider) Authenticate(ctx context.Context, req *authn.Request, conv au
 	if err != nil {
 		return authn.Identity{}, err
 	}
-	return authn.Identity{Subject: approver.Subject, Ticket: []byte(ticketVersion + approver.Fingerprint())}, nil
+	return authn.Identity{Subject: approver.Subject, Ticket: []byte(ticketOf(req.User) + approver.Fingerprint())}, nil
 }
 
-// ticketVersion begins every ticket. The rest is the approver's fingerprint.
-const ticketVersion = "qr1:"
+// ticketOf begins every ticket of a login to the account user; the rest is the
+// approver's fingerprint. An application may change the user between the phases,
+// to another whose approver is the same.
+func ticketOf(user string) string {
+	sum := sha256.Sum256([]byte(user))
+	return "qr1:" + hex.EncodeToString(sum[:]) + ":"
+}
 
 // CheckAccount refuses an account that has lost the approver that let this login
-// in. Logins that were not by QR code are none of its business.
+// in, and an account that it was not for. Logins that were not by QR code are
+// none of its business.
 func (p *Provider) CheckAccount(_ context.Context, req *authn.Request, _ authn.Conversation) error {
 	if err := noWords(req); err != nil {
 		return err
@@ -84,7 +93,7 @@ func (p *Provider) CheckAccount(_ context.Context, req *authn.Request, _ authn.C
 	if req.Ticket == nil {
 		return authn.ErrIgnore
 	}
-	fingerprint, ours := strings.CutPrefix(string(req.Ticket), ticketVersion)
+	fingerprint, ours := strings.CutPrefix(string(req.Ticket), ticketOf(req.User))
 	if !ours {
 		return reason.Ticket
 	}
@@ -131,9 +140,10 @@ func (p *Provider) attempt(req *authn.Request) (*attempt, error) {
 		return nil, err
 	}
 	a := &attempt{
-		Provider: p, request: req, approvers: p.approvers(req), start: time.Now(), ttl: ttl, ref: newRef(),
+		Provider: p, request: req, start: time.Now(), ttl: ttl, ref: newRef(),
 		passkeys: &proof.Passkeys{RPID: p.config.RPID, Origin: p.config.PageURL, DeviceBound: p.config.Passkeys.DeviceBound},
 	}
+	a.parse = sync.OnceFunc(func() { a.approvers = p.approvers(req) })
 	a.log = p.log.With("ref", a.ref)
 	a.issuers, err = p.config.Issuers(a.log)
 	return a, err
@@ -155,8 +165,8 @@ func (p *Provider) ttl(timeout time.Duration) (time.Duration, error) {
 }
 
 // local reports whether the person is at this machine: no remote host, and a
-// console, a serial line or a display. A pseudo-terminal may have anybody
-// behind it.
+// console or a serial line. A pseudo-terminal may have anybody behind it, and so
+// may a display: ":1" is as well that of a VNC or RDP server.
 func local(req *authn.Request) bool {
 	if req.RHost != "" {
 		return false
@@ -165,7 +175,7 @@ func local(req *authn.Request) bool {
 	if tty == "console" {
 		return true
 	}
-	for _, kind := range []string{"tty", "ttyS", ":"} {
+	for _, kind := range []string{"tty", "ttyS"} {
 		if n, ok := strings.CutPrefix(tty, kind); ok && n != "" && strings.Trim(n, "0123456789") == "" {
 			return true
 		}

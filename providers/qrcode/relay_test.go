@@ -302,6 +302,7 @@ func TestWhatTheRelaySaysAtTheEndChangesNothing(t *testing.T) {
 			if err := a.open(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			a.parse()
 			code, _ := a.accept(&a.approvers[0])
 			by, err := a.ask(authntest.Expect(t, authntest.Prompt(question, code)))
 			if err != nil || by.Subject != subject {

@@ -88,7 +88,7 @@ func TestTheRightDigitsTooLate(t *testing.T) {
 func TestNobodyApproves(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.succeeds(with(nil))
+	w.succeeds(genuine)
 	r := w.loginWith(true, func(*run, string) string { return "123456" }, func(*run, string) (string, error) { return "123456", nil })
 	r.refused(attack{want: reason.NotApproved})
 	if len(r.prompts) != 6 {
@@ -106,12 +106,12 @@ func TestNobodyApproves(t *testing.T) {
 func TestDigitsBeforeTheApproval(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.succeeds(with(nil))
+	w.succeeds(genuine)
 	approved := make(chan string, 1)
 	r := w.loginWith(true, func(r *run, shown string) string {
 		v := r.open(shown)
 		ctx := context.WithoutCancel(r.Context())
-		time.AfterFunc(time.Second, func() {
+		time.AfterFunc(300*time.Millisecond, func() {
 			approved <- r.hear(v.ApproveWith(ctx, r.sign(v, r.passkey)))
 		})
 		return "123456"

@@ -153,7 +153,7 @@ func TestASecondPhoneAfterTheDigits(t *testing.T) {
 func TestAnEnrolmentHasNoTypedCode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.succeeds(with(nil)) // a login's is taken: run.open types it
+	w.succeeds(genuine) // a login's is taken: run.open types it
 	e := w.enrol()
 	if v, err := e.phone.OpenTyped(t.Context(), wire.FormatTyped(wire.Typed(e.hp))); err == nil {
 		t.Errorf("the phone is shown %+v", v.Details)

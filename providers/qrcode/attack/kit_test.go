@@ -75,18 +75,16 @@ func (w *world) approvers(lines ...string) {
 // A run is one login and what became of it.
 type run struct {
 	*world
-	evil    bool // this time, the one thing is changed
-	log     *journal
-	started time.Time
-	id      authn.Identity
-	err     error
-	ended   time.Time
+	evil  bool // this time, the one thing is changed
+	log   *journal
+	id    authn.Identity
+	err   error
+	ended time.Time
 
 	mu      sync.Mutex
 	prompts []string    // shown so far
 	times   []time.Time // and when
-	answers []string
-	codes   []string // digits that any phone was shown
+	codes   []string    // digits that any phone was shown
 }
 
 // A story is what happens while the first prompt is open. It returns what is
@@ -110,23 +108,34 @@ func (w *world) login(evil bool, tell story) *run {
 // loginWith is login with what happens at the later prompts.
 func (w *world) loginWith(evil bool, tell story, later func(r *run, shown string) (string, error)) *run {
 	w.Helper()
-	r := &run{world: w, evil: evil, log: &journal{}, started: time.Now()}
-	p, err := qrcode.New(w.config, slog.New(r.log))
-	if err != nil {
-		w.Fatal(err)
-	}
+	r := &run{world: w, evil: evil, log: &journal{}}
 	req := w.request
-	ctx, cancel := context.WithCancel(w.Context())
-	defer cancel()
-	r.id, r.err = p.Authenticate(ctx, &req, &person{r, tell, later})
+	r.id, r.err = w.provider(r.log).Authenticate(w.Context(), &req, &person{r, tell, later})
 	r.ended = time.Now()
+	r.discreet(append(r.log.texts(), text(r.err)))
 	return r
 }
 
-// provider is the host's, without a log.
-func (w *world) provider() *qrcode.Provider {
+// discreet wants no secret among what was logged.
+func (r *run) discreet(logged []string) {
+	r.Helper()
+	secrets := slices.Clone(r.codes)
+	if token := r.config.RelayToken.Reveal(); token != "" {
+		secrets = append(secrets, token)
+	}
+	for _, line := range logged {
+		for _, secret := range secrets {
+			if strings.Contains(line, secret) {
+				r.Errorf("a secret is in the log: %s", line)
+			}
+		}
+	}
+}
+
+// provider is the host's.
+func (w *world) provider(log slog.Handler) *qrcode.Provider {
 	w.Helper()
-	p, err := qrcode.New(w.config, slog.New(slog.DiscardHandler))
+	p, err := qrcode.New(w.config, slog.New(log))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -151,7 +160,6 @@ func (p *person) Prompt(text string) (answer string, err error) {
 	} else {
 		answer, err = p.later(p.r, text)
 	}
-	p.r.answers = append(p.r.answers, answer)
 	return answer, err
 }
 
@@ -168,9 +176,10 @@ func (p *person) Waiting(time.Duration) {}
 // leave is for loginWith: the person goes away.
 func leave(*run, string) (string, error) { return "", authn.ErrConv }
 
-// A journal is the host's log: what stands in its reason= fields.
+// A journal is the host's log, and what stands in its reason= fields.
 type journal struct {
 	mu      sync.Mutex
+	lines   []string
 	reasons []string
 }
 
@@ -181,12 +190,15 @@ func (j *journal) WithGroup(string) slog.Handler            { return j }
 func (j *journal) Handle(_ context.Context, r slog.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	line := r.Message
 	r.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
 		if a.Key == "reason" {
 			j.reasons = append(j.reasons, a.Value.String())
 		}
 		return true
 	})
+	j.lines = append(j.lines, line)
 	return nil
 }
 
@@ -194,6 +206,12 @@ func (j *journal) all() []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Clone(j.reasons)
+}
+
+func (j *journal) texts() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.lines)
 }
 
 // open opens the code that a prompt shows, on a fresh page.
@@ -282,7 +300,7 @@ func (w *world) succeeds(tell story) *run {
 	w.Helper()
 	r := w.login(false, tell)
 	if r.err != nil || r.id.Subject != subject {
-		w.Fatalf("nothing was changed, and nobody got in: %+v, %v, log %q", r.id, r.err, r.log.all())
+		w.Fatalf(broken+": %+v, %v, log %q", r.id, r.err, r.log.all())
 	}
 	return r
 }

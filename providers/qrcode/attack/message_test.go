@@ -32,7 +32,7 @@ func TestARelayThatForges(t *testing.T) {
 		{name: "a_later_versions_action", want: reason.NotApproved, tell: injected(wire.Envelope{Action: "approved", Result: "ok"})},
 		{name: "the_phones_key", logged: reason.PhoneBox, want: reason.NotApproved, tell: swappedInHello},
 		{name: "the_hosts_key", want: reason.NotApproved, tell: swappedInLookup},
-		{name: "the_details", want: reason.NotApproved, tell: replied(func(r *run, m *wire.Phone) (string, any) {
+		{name: "the_details", want: reason.NotApproved, tell: replied(func(r *run, _ *wire.Phone) (string, any) {
 			return wire.TypeDetails, wire.Details{Kind: wire.Login, RPID: "localhost", PageOrigin: r.site.Origin, Host: "b.example.com"}
 		})},
 		{name: "the_verdict", want: reason.NoDigits, tell: replied(func(_ *run, m *wire.Phone) (string, any) {
@@ -106,7 +106,7 @@ func injected(e wire.Envelope) story {
 // sealed, which the host cannot read.
 func swappedInHello(r *run, shown string) string {
 	if !r.evil {
-		return with(nil)(r, shown)
+		return genuine(r, shown)
 	}
 	honest := r.open(shown)
 	mine, err := wire.NewKey()
@@ -145,7 +145,7 @@ func swappedInLookup(r *run, shown string) string {
 		}
 		return ""
 	}
-	return with(nil)(r, shown)
+	return genuine(r, shown)
 }
 
 // replied has the relay answer the phone in the host's name, in a box of keys of
@@ -153,7 +153,7 @@ func swappedInLookup(r *run, shown string) string {
 func replied(say func(r *run, m *wire.Phone) (string, any)) story {
 	return func(r *run, shown string) string {
 		if !r.evil {
-			return with(nil)(r, shown)
+			return genuine(r, shown)
 		}
 		hs, err := wire.NewKey()
 		if err != nil {
@@ -252,7 +252,7 @@ func TestMessages(t *testing.T) {
 func hello(change func(r *run, h *wire.Hello)) story {
 	return func(r *run, shown string) string {
 		if !r.evil {
-			return with(nil)(r, shown)
+			return genuine(r, shown)
 		}
 		hp := r.open(shown).Channel.HP()
 		key, err := wire.NewKey()
@@ -308,10 +308,10 @@ func TestMalformedMessages(t *testing.T) {
 				t.Errorf("%.200s is answered %d", m, status)
 			}
 		}
-		return with(nil)(r, shown)
+		return genuine(r, shown)
 	})
-	got := r.log.all()
-	if len(got) != len(messages) || slices.ContainsFunc(got, func(s string) bool { return s != string(reason.PhoneMalformed) }) {
+	got := r.log.all() // which has the first few of a kind
+	if len(got) == 0 || slices.ContainsFunc(got, func(s string) bool { return s != string(reason.PhoneMalformed) }) {
 		t.Errorf("%d messages, the log has %q", len(messages), got)
 	}
 }
@@ -339,7 +339,7 @@ func TestTheRealRelayTakesNoNonsense(t *testing.T) {
 		}
 		other := *r.phone
 		other.Origin = "https://evil.example.com"
-		err := other.Post(r.Context(), v.ID, r.seal(r.newParcel(v, 1)), nil)
+		err := other.Post(r.Context(), v.ID, wire.Sealed{Seq: 1, Type: wire.TypePasskey, PP: wire.B64(v.Channel.PP()), Box: "AAAA"}, nil)
 		var status *qrcodetest.StatusError
 		if !errors.As(err, &status) || status.Status != http.StatusForbidden {
 			t.Errorf("a page of another origin: %v", err)

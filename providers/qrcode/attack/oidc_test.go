@@ -65,7 +65,7 @@ func madeBy(make func(r *run, claims []byte) string) story {
 }
 
 func set(name string, value any) story { return claims(func(c map[string]any) { c[name] = value }) }
-func without(name string) story        { return claims(func(c map[string]any) { delete(c, name) }) }
+func lacking(name string) story        { return claims(func(c map[string]any) { delete(c, name) }) }
 
 // clock is claims of an issuer whose clock is off.
 func clock(off time.Duration) story {
@@ -88,10 +88,10 @@ func TestSignIns(t *testing.T) {
 			}
 			return r.approveOIDC(v, r.issuer.URL, r.issuer.SignIn(v, sub, at))
 		}},
-		{name: "without_auth_time", logged: reason.OIDCNoAuthTime, tell: without("auth_time")},
+		{name: "without_auth_time", logged: reason.OIDCNoAuthTime, tell: lacking("auth_time")},
 		{name: "for_another_client", logged: reason.OIDCAudience, tell: set("aud", "another-client")},
 		{name: "for_another_client_too", logged: reason.OIDCAudience, tell: set("aud", []string{"pam-authn", "another-client"})},
-		{name: "for_nobody", logged: reason.OIDCAudience, tell: without("aud")},
+		{name: "for_nobody", logged: reason.OIDCAudience, tell: lacking("aud")},
 		{name: "authorized_for_another_client", logged: reason.OIDCAudience, tell: set("azp", "another-client")},
 		{name: "of_another_issuer", logged: reason.OIDCIssuer, tell: set("iss", "https://evil.example.com")},
 		{name: "signed_with_another_key", logged: reason.OIDCSignature, tell: madeBy(func(r *run, claims []byte) string {
@@ -108,10 +108,10 @@ func TestSignIns(t *testing.T) {
 		})},
 		{name: "for_another_login", logged: reason.OIDCNonce, tell: nonceOf(func(*run, string) []byte { return make([]byte, 32) })},
 		{name: "for_another_phone", logged: reason.OIDCNonce, tell: nonceOf(func(r *run, shown string) []byte { return r.open(shown).Transcript })},
-		{name: "without_a_nonce", logged: reason.OIDCNonce, tell: without("nonce")},
+		{name: "without_a_nonce", logged: reason.OIDCNonce, tell: lacking("nonce")},
 		{name: "expired", logged: reason.OIDCExpired, tell: set("exp", time.Now().Add(-time.Second).Unix())},
-		{name: "without_an_end", logged: reason.OIDCExpired, tell: without("exp")},
-		{name: "issued_at_no_time", logged: reason.OIDCNoIssuedAt, tell: without("iat")},
+		{name: "without_an_end", logged: reason.OIDCExpired, tell: lacking("exp")},
+		{name: "issued_at_no_time", logged: reason.OIDCNoIssuedAt, tell: lacking("iat")},
 		{name: "clock_ten_minutes_slow", logged: reason.OIDCClock, tell: clock(-10 * time.Minute)},
 		{name: "clock_ten_minutes_fast", logged: reason.OIDCClock, tell: clock(10 * time.Minute)},
 		{name: "of_another_person", logged: reason.OIDCUnknown, tell: func(r *run, shown string) string {
@@ -240,7 +240,7 @@ func TestAPasskeyNeedsNoClock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	withIssuer(w)
-	w.succeeds(signIn(nil))
+	w.succeeds(signIn(func(*run) {}))
 	r := w.loginWith(true, func(r *run, shown string) string {
 		clock(10*time.Minute)(r, shown)
 		v := r.open(shown)
@@ -289,7 +289,7 @@ func TestIssuersThatLie(t *testing.T) {
 			w.issuer.URL = front.URL // it names itself so from now on
 			w.config.OIDC[0].Issuer = front.URL
 			w.approvers(w.line(front.URL))
-			w.succeeds(signIn(nil))
+			w.succeeds(signIn(func(*run) {}))
 			lies = true
 			w.login(true, func(r *run, shown string) string {
 				v := r.open(shown)

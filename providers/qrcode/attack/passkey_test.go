@@ -26,16 +26,20 @@ func assert(change func(r *run, a *qrcodetest.Assertion)) story {
 	}
 }
 
-// with is the story of an approval with another passkey than the account's, if
-// other is not nil.
+// genuine is the story of an approval of which nothing is changed.
+func genuine(r *run, shown string) string {
+	v := r.open(shown)
+	return r.approve(v, r.sign(v, r.passkey))
+}
+
+// with is the story of an approval with another passkey than the account's.
 func with(other func(r *run) *qrcodetest.Authenticator) story {
 	return func(r *run, shown string) string {
-		a := r.passkey
-		if r.evil && other != nil {
-			a = other(r)
+		if !r.evil {
+			return genuine(r, shown)
 		}
 		v := r.open(shown)
-		return r.approve(v, r.sign(v, a))
+		return r.approve(v, r.sign(v, other(r)))
 	}
 }
 
@@ -123,10 +127,7 @@ func ofAnotherAccount(r *run, shown string) string {
 	other.request.User = "root"
 	other.approvers(root.Line(subject))
 	other.passkey = root
-	other.succeeds(func(r *run, shown string) string { // there, it is good
-		v := r.open(shown)
-		return r.approve(v, r.sign(v, r.passkey))
-	})
+	other.succeeds(genuine) // there, it is good
 	return r.approve(v, r.sign(v, root))
 }
 

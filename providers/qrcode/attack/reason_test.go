@@ -20,10 +20,10 @@ import (
 // leaves no time.
 func TestPAMLinesThatDoNotFit(t *testing.T) {
 	runAll(t, []attack{
-		{name: "a_word_that_nobody_knows", want: reason.UnknownWord, tell: with(nil), before: func(w *world) {
+		{name: "a_word_that_nobody_knows", want: reason.UnknownWord, tell: genuine, before: func(w *world) {
 			w.request.Args = []string{"code=off"}
 		}},
-		{name: "too_little_time", want: reason.ShortTimeout, tell: with(nil), before: func(w *world) {
+		{name: "too_little_time", want: reason.ShortTimeout, tell: genuine, before: func(w *world) {
 			w.request.Timeout = 19 * time.Second
 		}},
 	})

@@ -98,10 +98,10 @@ func TestRelays(t *testing.T) {
 		}},
 	}
 	for i := range attacks {
-		attacks[i].setUp, attacks[i].tell = withMeddler, with(nil)
+		attacks[i].setUp, attacks[i].tell = withMeddler, genuine
 	}
 	runAll(t, append(attacks, attack{
-		name: "a_connection_id_of_the_wrong_size", want: reason.RelayGarbage, tell: with(nil),
+		name: "a_connection_id_of_the_wrong_size", want: reason.RelayGarbage, tell: genuine,
 		setUp: func(w *world) { withMeddler(w); w.config.Payload = "qrauth" },
 		before: func(w *world) {
 			w.relay.answer = func(_, say *wire.Envelope) { say.CID = "AAAA" }
@@ -117,7 +117,7 @@ func TestCertificates(t *testing.T) {
 		"of_another_name": func(w *world) { w.config.Relay = strings.Replace(w.config.Relay, "127.0.0.1", "localhost", 1) },
 		"no_TLS_there":    func(w *world) { w.config.Relay = strings.Replace(newMeddler(w.T, false).URL, "http:", "https:", 1) },
 	} {
-		attack{name: name, want: reason.RelayTLS, tell: with(nil), before: change, setUp: func(w *world) {
+		attack{name: name, want: reason.RelayTLS, tell: genuine, before: change, setUp: func(w *world) {
 			w.relay = newMeddler(w.T, true)
 			w.config.Relay, w.phone.Relay, w.phone.Client = w.relay.URL, w.relay.URL, w.relay.http.Client()
 			w.config.RelayToken = authn.NewSecret("swordfish")
@@ -132,15 +132,15 @@ func TestOnlyAnOutageIsOne(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	withMeddler(w)
-	w.succeeds(with(nil))
+	w.succeeds(genuine)
 	r := w.loginWith(true, func(r *run, shown string) string {
-		code := with(nil)(r, shown)
+		code := genuine(r, shown)
 		_ = r.relay.http.Listener.Close() // nobody could come back, either
 		r.relay.cut()
 		return code
 	}, leave)
 	r.refused(attack{want: reason.RelayLost, digits: true})
-	r = w.login(true, with(nil))
+	r = w.login(true, genuine)
 	if got := authn.ResultOf(r.err); got != authn.ErrAuthInfoUnavail || len(r.prompts) > 0 {
 		t.Errorf("nobody listens: got %v after %d prompts: %v", got, len(r.prompts), r.err)
 	}
@@ -159,7 +159,7 @@ func (m *meddler) cut() {
 // shown. The host has noticed before they are typed.
 func meanwhile(do func(r *run, h *hostSocket)) story {
 	return func(r *run, shown string) string {
-		code := with(nil)(r, shown)
+		code := genuine(r, shown)
 		if r.evil {
 			do(r, r.relay.socket())
 			r.relay.await()
@@ -193,7 +193,7 @@ func TestRelaysThatGoMeanwhile(t *testing.T) {
 func TestARestartInTheMiddle(t *testing.T) {
 	t.Parallel()
 	attack{name: "drain", want: reason.RelayDrains, digits: true, tell: func(r *run, shown string) string {
-		code := with(nil)(r, shown)
+		code := genuine(r, shown)
 		if r.evil {
 			ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 			defer cancel()
@@ -246,7 +246,7 @@ func TestAThousandPendingLogins(t *testing.T) {
 	w.config.Relay, w.phone.Relay = front.URL, front.URL
 
 	w.config.RelayToken = secrets[0]
-	w.succeeds(with(nil))
+	w.succeeds(genuine)
 	greedy := *w
 	release := make(chan struct{})
 	counts, waiting := make(map[string]int), 0
@@ -277,9 +277,9 @@ func TestAThousandPendingLogins(t *testing.T) {
 		})
 	}
 	opened.Wait()
-	greedy.login(true, with(nil)).refused(attack{want: reason.RelayLimit})
+	greedy.login(true, genuine).refused(attack{want: reason.RelayLimit})
 	w.config.RelayToken = secrets[1]
-	w.succeeds(with(nil))
+	w.succeeds(genuine)
 	close(release)
 	all.Wait()
 	if n := counts[string(reason.RelayLimit)] + counts[string(reason.RelayBusy)]; waiting != 300 || n != 700 {

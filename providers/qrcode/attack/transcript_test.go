@@ -5,12 +5,12 @@ package attack
 
 import (
 	"encoding/json"
+	"log/slog"
 	"testing"
 
 	"github.com/pam-authn/pam-authn/authn"
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/reason"
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/wire"
-	"github.com/pam-authn/pam-authn/providers/qrcode/qrcodetest"
 )
 
 // shown is the story of an approval of what a phone was shown, where the phone
@@ -147,10 +147,9 @@ func sameKey(r *run, shown string) string {
 func TestAnAccountThatNoPhoneCanShow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	tell := with(func(r *run) *qrcodetest.Authenticator { return r.passkey })
-	w.succeeds(tell)
+	w.succeeds(genuine)
 	w.request.User = "mitt\x1b[2Jens"
-	w.login(true, tell).refused(attack{logged: reason.PasskeyUnknown, want: reason.PasskeyUnknown})
+	w.login(true, genuine).refused(attack{logged: reason.PasskeyUnknown, want: reason.PasskeyUnknown})
 }
 
 // TestTheAccountPhase: an approver that was removed lets nobody in any more, and
@@ -158,8 +157,8 @@ func TestAnAccountThatNoPhoneCanShow(t *testing.T) {
 func TestTheAccountPhase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	r := w.succeeds(with(nil))
-	p := w.provider()
+	r := w.succeeds(genuine)
+	p := w.provider(slog.DiscardHandler)
 	good := w.request
 	good.Subject, good.Ticket = r.id.Subject, r.id.Ticket
 	if err := p.CheckAccount(t.Context(), &good, nil); err != nil {

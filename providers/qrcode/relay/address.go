@@ -6,6 +6,7 @@ package relay
 import (
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -46,6 +47,25 @@ func (s *Server) client(r *http.Request) netip.Addr {
 		addr = next
 	}
 	return addr
+}
+
+// forwarded reports whether a proxy says that it passed r on. Some say nothing.
+func forwarded(r *http.Request) bool {
+	for _, name := range []string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip"} {
+		if r.Header.Get(name) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// local reports whether r was sent to a name that only this machine has. What
+// came through a proxy, or from a page whose name was made to point here, was
+// not.
+func local(r *http.Request) bool {
+	name := (&url.URL{Host: r.Host}).Hostname()
+	a, err := netip.ParseAddr(name)
+	return strings.EqualFold(name, "localhost") || err == nil && a.Unmap().IsLoopback()
 }
 
 // parseHop reads an address, which some proxies write with a port.

@@ -71,9 +71,19 @@ func (m *metrics) post(result string, took time.Duration) {
 	m.buckets[i].Add(1)
 }
 
+// mayRead reports whether /metrics are for whoever sent r. Behind a proxy that
+// nobody told us to trust, everybody would be this machine.
+func (s *Server) mayRead(r *http.Request) bool {
+	from := s.client(r)
+	if from.IsLoopback() && (len(s.TrustedProxies) > 0 || !forwarded(r)) {
+		return true
+	}
+	return contains(s.MetricsFrom, from)
+}
+
 // serveMetrics writes what Prometheus reads, to whom it may.
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	if from := s.client(r); !from.IsLoopback() && !contains(s.MetricsFrom, from) {
+	if !s.mayRead(r) {
 		http.NotFound(w, r)
 		return
 	}

@@ -62,6 +62,9 @@ func (s *Server) allowOrigin(h http.Header, r *http.Request) bool {
 	if origin == "" {
 		return true
 	}
+	if s.open.Load() && !local(r) {
+		return false
+	}
 	if s.PageOrigin != "" {
 		if !strings.EqualFold(origin, s.PageOrigin) {
 			return false

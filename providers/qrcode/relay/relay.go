@@ -33,7 +33,8 @@ type Server struct {
 	Tokens *Tokens
 
 	// Open admits hosts without a token, as long as Tokens has none, from
-	// this machine only and never through a proxy. Defaults to false.
+	// this machine only, at a name that only it has, and never through a
+	// proxy. Defaults to false.
 	Open bool
 
 	// Page serves every path that is not the relay's own. Defaults to 404.
@@ -115,8 +116,13 @@ const (
 	tokenCheck   = 2 * time.Second        // how often the token file is
 	writeTimeout = 5 * time.Second        // a host that takes no message this long is closed
 	linger       = 5 * time.Second        // for a host to leave by itself, after its login
-	shutTimeout  = time.Second            // for a host to answer a close frame, at the end
+	shutTimeout  = time.Second            // for a host to answer a close frame
 )
+
+// hsts keeps browsers from ever asking for the page in the clear, where it could
+// be another: for a year, of this name and of no other. The name localhost is
+// everybody's, and is spared.
+const hsts = "max-age=31536000"
 
 func orDefault[T int | int64 | time.Duration](v *T, d T) {
 	if *v <= 0 {
@@ -171,6 +177,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.metrics.refused("not_the_proxy")
 		http.Error(w, "only through the proxy", http.StatusForbidden)
 		return
+	}
+	// A trusted proxy speaks TLS for us.
+	if (r.TLS != nil || len(s.TrustedProxies) > 0) && !local(r) {
+		w.Header().Set("Strict-Transport-Security", hsts)
 	}
 	switch {
 	case r.URL.Path == wire.SocketPath:
@@ -312,17 +322,8 @@ func (s *Server) closeAll() {
 	for _, k := range all {
 		k.shut("relay goes away")
 	}
-	deadline := time.After(shutTimeout)
 	for _, k := range all {
-		select {
-		case <-k.gone:
-		case <-deadline:
-			for _, k := range all {
-				_ = k.raw.Close() // conn would wait for its own close frame
-			}
-			deadline = nil
-			<-k.gone
-		}
+		<-k.gone // shut sees to it
 	}
 }
 

@@ -651,6 +651,31 @@ func TestAHostThatAnswersNoPingIsClosed(t *testing.T) {
 	}
 }
 
+// TestAMuteHostIsCut: one that reads nothing answers no close frame, and what is
+// posted to it then finds the connection closing.
+func TestAMuteHostIsCut(t *testing.T) {
+	for what, end := range map[string]func(*socket){
+		"shut":      func(k *socket) { k.shut("time is up") },
+		"violation": func(k *socket) { k.leave(websocket.StatusPolicyViolation, "protocol violation") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			n := start(t, &Server{PingInterval: time.Hour})
+			wait(t, n.url, id(1), "")
+			k := n.logins.find(id(1))
+			began := time.Now()
+			end(k)
+			if got := post(t, n.url, id(1), waitup).String(); got != gone {
+				t.Error(got)
+			}
+			receive(t, k.gone)
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
 // TestASlowHostHoldsUpNobodyElse: one that reads nothing is closed once it has
 // enough to read.
 func TestASlowHostHoldsUpNobodyElse(t *testing.T) {
@@ -808,7 +833,7 @@ func TestTheSmallBuffersKeepWhatCameEarly(t *testing.T) {
 	// A frame that follows the request in the same packet, masked with zeros.
 	text := `{"action":"getconid","x":"` + strings.Repeat("A", 900) + `"}`
 	frame := append([]byte{0x81, 0x80 | 126, byte(len(text) >> 8), byte(len(text)), 0, 0, 0, 0}, text...)
-	request := "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	request := "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 	if _, err := conn.Write(append([]byte(request), frame...)); err != nil {
 		t.Fatal(err)
@@ -866,10 +891,13 @@ func TestMetricsAreNotForStrangers(t *testing.T) {
 	s := &Server{}
 	s.start.Do(s.init)
 	t.Cleanup(func() { _ = s.Close() })
-	status := func(from string) int {
+	status := func(from string, header ...string) int {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 		r.RemoteAddr = from
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
 		s.ServeHTTP(w, r)
 		return w.Code
 	}
@@ -878,6 +906,11 @@ func TestMetricsAreNotForStrangers(t *testing.T) {
 	}
 	if got := status("[::1]:1"); got != 200 {
 		t.Errorf("this machine: %d", got)
+	}
+	for _, name := range []string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"} {
+		if got := status("127.0.0.1:1", name, "192.0.2.1"); got != 404 {
+			t.Errorf("a proxy that nobody trusts and that says %s: %d", name, got)
+		}
 	}
 	s.MetricsFrom = prefixes("192.0.2.0/24")
 	if got := status("192.0.2.1:1"); got != 200 {

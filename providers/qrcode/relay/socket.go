@@ -145,14 +145,12 @@ func (s *Server) openTo(r *http.Request) int {
 		s.metrics.refused("token")
 		return http.StatusUnauthorized
 	}
-	for _, name := range []string{"X-Forwarded-For", "Forwarded", "Via", "X-Real-Ip"} {
-		if r.Header.Get(name) != "" {
-			s.metrics.refused("proxy")
-			s.hinted.Do(func() {
-				s.Log.Warn("host refused: it comes through a proxy, but none is trusted and no token was issued")
-			})
-			return http.StatusForbidden
-		}
+	if forwarded(r) || !local(r) {
+		s.metrics.refused("proxy")
+		s.hinted.Do(func() {
+			s.Log.Warn("host refused: it comes through a proxy or under another name than localhost, but no proxy is trusted and no token was issued")
+		})
+		return http.StatusForbidden
 	}
 	return 0
 }
@@ -201,7 +199,7 @@ func (k *socket) run() {
 			k.s.metrics.violations.Add(1)
 			k.s.Log.Warn("host broke the protocol", "error", err)
 			k.end()
-			_ = k.conn.Close(websocket.StatusPolicyViolation, "protocol violation")
+			k.leave(websocket.StatusPolicyViolation, "protocol violation")
 			return
 		}
 	}
@@ -433,7 +431,7 @@ func (k *socket) sendLocked(data []byte) {
 		return
 	}
 	if len(k.queue) >= 2*k.s.PostsInFlight {
-		go func() { _ = k.conn.CloseNow() }()
+		go k.cut()
 		return
 	}
 	k.queue = append(k.queue, data)
@@ -458,7 +456,7 @@ func (k *socket) write() {
 		err := k.conn.Write(ctx, websocket.MessageText, data)
 		cancel()
 		if err != nil {
-			_ = k.conn.CloseNow() // run hears of it
+			k.cut() // run hears of it
 			return
 		}
 	}
@@ -466,8 +464,20 @@ func (k *socket) write() {
 
 // shut closes the socket from outside, with a word to the host.
 func (k *socket) shut(why string) {
-	go func() { _ = k.conn.Close(websocket.StatusGoingAway, why) }()
+	go k.leave(websocket.StatusGoingAway, why)
 }
+
+// leave closes the socket with a word to the host, which has a moment to answer
+// it.
+func (k *socket) leave(code websocket.StatusCode, why string) {
+	late := time.AfterFunc(shutTimeout, k.cut)
+	defer late.Stop()
+	_ = k.conn.Close(code, why)
+}
+
+// cut ends the connection at once. conn's own CloseNow does nothing where a
+// close frame is on its way, and would wait for the host's.
+func (k *socket) cut() { _ = k.raw.Close() }
 
 // tick does what is due.
 func (k *socket) tick(now time.Time) {
@@ -499,6 +509,6 @@ func (k *socket) ping() {
 	defer cancel()
 	if err := k.conn.Ping(ctx); err != nil && ctx.Err() != nil {
 		k.s.metrics.unresponsive.Add(1)
-		_ = k.conn.CloseNow()
+		k.cut()
 	}
 }

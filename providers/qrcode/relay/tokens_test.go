@@ -4,6 +4,7 @@
 package relay
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -159,10 +160,11 @@ func TestAnEmptyTokenFileIsNotOpen(t *testing.T) {
 // TestAnOpenRelayIsForThisMachineOnly, whatever listens in front of it.
 func TestAnOpenRelayIsForThisMachineOnly(t *testing.T) {
 	n := start(t, &Server{})
+	at := "localhost:8080"
 	status := func(from string, header ...string) int {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, wire.SocketPath, nil)
-		r.RemoteAddr = from
+		r.RemoteAddr, r.Host = from, at
 		for i := 0; i < len(header); i += 2 {
 			r.Header.Set(header[i], header[i+1])
 		}
@@ -183,6 +185,68 @@ func TestAnOpenRelayIsForThisMachineOnly(t *testing.T) {
 	for _, origin := range []string{"https://evil.example", "null", n.url} {
 		if got := status("127.0.0.1:1", "Origin", origin); got != 403 {
 			t.Errorf("a page of %s: %d", origin, got)
+		}
+	}
+	for host, want := range map[string]int{
+		"LOCALHOST": http.StatusUpgradeRequired, "127.1.2.3:8080": http.StatusUpgradeRequired, "[::1]:8080": http.StatusUpgradeRequired,
+		"login.example.com": 403, "login.example.com:8080": 403, "192.0.2.1": 403, "localhost.example.com": 403, "": 403,
+	} {
+		at = host
+		if got := status("127.0.0.1:1"); got != want {
+			t.Errorf("at %q, through a proxy that says nothing: %d", host, got)
+		}
+	}
+}
+
+// TestAnOpenRelaysPageIsForThisMachineOnly: a site may give its own name to this
+// machine, and its page then has the origin that it posts to.
+func TestAnOpenRelaysPageIsForThisMachineOnly(t *testing.T) {
+	tokens, _ := tokenFile(t, "web")
+	for _, c := range []struct {
+		what string
+		s    *Server
+		host string
+		want int
+	}{
+		{"open, here", &Server{}, "localhost:8080", 404},
+		{"open, elsewhere", &Server{}, "evil.example:8080", 403},
+		{"open, elsewhere, of the page's origin", &Server{PageOrigin: "http://evil.example:8080"}, "evil.example:8080", 403},
+		{"with tokens", &Server{Tokens: tokens}, "login.example.com", 404},
+	} {
+		n := start(t, c.s)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, wire.PhonePath+id(1), strings.NewReader(waitup))
+		r.Host = c.host
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Origin", "http://"+c.host)
+		n.ServeHTTP(w, r)
+		if w.Code != c.want {
+			t.Errorf("%s: %d", c.what, w.Code)
+		}
+	}
+}
+
+func TestBrowsersAreToldToStayWithTLS(t *testing.T) {
+	encrypted := &tls.ConnectionState{}
+	for _, c := range []struct {
+		what, host string
+		s          *Server
+		tls        *tls.ConnectionState
+		want       string
+	}{
+		{"TLS", "login.example.com", &Server{}, encrypted, hsts},
+		{"a trusted proxy", "login.example.com", proxies(&Server{}, "192.0.2.1"), nil, hsts},
+		{"past the proxy", "login.example.com", proxies(&Server{}, "192.0.2.2"), nil, ""},
+		{"in the clear", "login.example.com", &Server{}, nil, ""},
+		{"localhost", "localhost:8443", &Server{}, encrypted, ""},
+	} {
+		n := start(t, c.s)
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr, r.Host, r.TLS = "192.0.2.1:1", c.host, c.tls
+		n.ServeHTTP(w, r)
+		if got := w.Header().Get("Strict-Transport-Security"); got != c.want {
+			t.Errorf("%s: %q", c.what, got)
 		}
 	}
 }

@@ -36,9 +36,12 @@ type Config struct {
 	// RPID is the WebAuthn relying party of all passkeys, a host name: the
 	// page's own or one above it. The page refuses hosts that name another.
 	RPID string
-	// Issuers are the origins of the sign-in pages that hosts may send people
-	// to: those of OpenID Connect's authorization endpoints, such as
-	// "https://id.example.com". None by default.
+	// Issuers are the sign-in pages that hosts may send people to: OpenID
+	// Connect's authorization endpoints, such as
+	// "https://id.example.com/oauth2/authorize", with their query where they
+	// have one. An origin alone, "https://id.example.com", stands for every
+	// path of it, without a query: good where the origin has nothing else. None
+	// by default.
 	Issuers []string
 	// ConnectOrigins are the relays, where they are not at the page's own
 	// origin. The page asks one after the other.
@@ -51,11 +54,14 @@ func (c Config) Validate() error {
 	if c.RPID == "" || strings.ContainsAny(c.RPID, ":/ ") {
 		errs = append(errs, fmt.Errorf("rp_id: %q is no host name", c.RPID))
 	}
-	for _, list := range [][]string{c.Issuers, c.ConnectOrigins} {
-		for _, o := range list {
-			if !validOrigin(o) {
-				errs = append(errs, fmt.Errorf("%q is no https origin, such as https://id.example.com", o))
-			}
+	for _, i := range c.Issuers {
+		if !validIssuer(i) {
+			errs = append(errs, fmt.Errorf("%q is no https address of a sign-in page, such as https://id.example.com/oauth2/authorize, and no https origin", i))
+		}
+	}
+	for _, o := range c.ConnectOrigins {
+		if !validOrigin(o) {
+			errs = append(errs, fmt.Errorf("%q is no https origin, such as https://relay.example.com", o))
 		}
 	}
 	return errors.Join(errs...)
@@ -75,15 +81,27 @@ func validOrigin(s string) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname())
 }
 
+// validIssuer reports whether s is an origin, or an address at one without a
+// fragment, in the form that browsers compare. That a path is "/" alone says
+// nothing more than the origin, and is refused for that.
+func validIssuer(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil || u.Fragment != "" || u.Path == "/" && u.RawQuery == "" {
+		return false
+	}
+	origin := u.Scheme + "://" + u.Host
+	return validOrigin(origin) && strings.HasPrefix(s, origin) && !strings.HasSuffix(s, "#")
+}
+
 func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-func origins(list []string) []string {
+func only(valid func(string) bool, list []string) []string {
 	out := []string{}
-	for _, o := range list {
-		if validOrigin(o) {
-			out = append(out, o)
+	for _, s := range list {
+		if valid(s) {
+			out = append(out, s)
 		}
 	}
 	return out
@@ -111,10 +129,10 @@ type handler struct {
 }
 
 // Handler serves the page at / and /1, what it loads, and /config.json. It
-// answers GET and HEAD only. Origins that [Config.Validate] would complain of
-// are left out.
+// answers GET and HEAD only. Issuers and origins that [Config.Validate] would
+// complain of are left out.
 func Handler(c Config) http.Handler {
-	h := &handler{files: map[string]*file{}, policy: policy(origins(c.ConnectOrigins))}
+	h := &handler{files: map[string]*file{}, policy: policy(only(validOrigin, c.ConnectOrigins))}
 	err := fs.WalkDir(static, "static", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || types[path.Ext(name)] == "" {
 			return err
@@ -144,7 +162,7 @@ func (c Config) json() []byte {
 		Issuers []string `json:"issuers"`
 		V       []string `json:"v"`
 		Relays  []string `json:"relays,omitempty"`
-	}{c.RPID, origins(c.Issuers), []string{"pam-authn/qr/1"}, origins(c.ConnectOrigins)})
+	}{c.RPID, only(validIssuer, c.Issuers), []string{"pam-authn/qr/1"}, only(validOrigin, c.ConnectOrigins)})
 	if err != nil {
 		panic(err) // strings only
 	}

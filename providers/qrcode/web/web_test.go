@@ -118,7 +118,7 @@ func TestScriptsAreRevalidatedAndCompressed(t *testing.T) {
 }
 
 func TestSettingsSayWhatThePageMayDo(t *testing.T) {
-	h := Handler(Config{RPID: "example.com", Issuers: []string{"https://id.example.com", "javascript:alert(1)"},
+	h := Handler(Config{RPID: "example.com", Issuers: []string{"https://id.example.com", "https://b2c.example/auth?p=x", "javascript:alert(1)"},
 		ConnectOrigins: []string{"https://relay.example.com", "https://a.example; script-src *"}})
 	resp := get(h, "GET", "/config.json")
 	if resp.header.Get("Cache-Control") != "no-store" {
@@ -129,7 +129,7 @@ func TestSettingsSayWhatThePageMayDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := json.Marshal(got)
-	want := `{"issuers":["https://id.example.com"],"relays":["https://relay.example.com"],"rp_id":"example.com","v":["pam-authn/qr/1"]}`
+	want := `{"issuers":["https://id.example.com","https://b2c.example/auth?p=x"],"relays":["https://relay.example.com"],"rp_id":"example.com","v":["pam-authn/qr/1"]}`
 	if string(text) != want {
 		t.Errorf("settings %s", text)
 	}
@@ -140,13 +140,16 @@ func TestSettingsSayWhatThePageMayDo(t *testing.T) {
 }
 
 func TestConfigIsValidated(t *testing.T) {
-	good := Config{RPID: "example.com", Issuers: []string{"https://id.example.com:8443", "http://localhost:9000", "http://127.0.0.1:1"}, ConnectOrigins: []string{"https://r.example"}}
+	good := Config{RPID: "example.com", Issuers: []string{"https://id.example.com:8443", "http://localhost:9000/auth", "http://127.0.0.1:1", "https://id.example.com/a/authorize?p=x"}, ConnectOrigins: []string{"https://r.example"}}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
 	for _, c := range []Config{
 		{}, {RPID: "https://example.com"}, {RPID: "a", Issuers: []string{"http://id.example.com"}}, {RPID: "a", Issuers: []string{"https://id.example.com/"}},
 		{RPID: "a", Issuers: []string{"https://ID.example.com"}}, {RPID: "a", Issuers: []string{"https://u@id.example.com"}},
+		{RPID: "a", Issuers: []string{"https://u@id.example.com/auth"}}, {RPID: "a", Issuers: []string{"http://id.example.com/auth"}},
+		{RPID: "a", Issuers: []string{"https://id.example.com/auth#x"}}, {RPID: "a", Issuers: []string{"https://ID.example.com/auth"}},
+		{RPID: "a", Issuers: []string{"javascript:alert(1)//"}}, {RPID: "a", ConnectOrigins: []string{"https://r.example/api"}},
 		{RPID: "a", ConnectOrigins: []string{"https://a;b"}}, {RPID: "a", ConnectOrigins: []string{"*"}}, {RPID: "a", ConnectOrigins: []string{""}},
 	} {
 		if c.Validate() == nil {

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"os"
 	"os/signal"
+	"os/user"
 	"strings"
 	"syscall"
 
@@ -29,6 +30,10 @@ const (
 	maxComparisons = 3
 	maxPrompts     = 6
 )
+
+// maxRefusals is how many offers are refused before it ends. A child that was
+// taken over could go on for ever.
+const maxRefusals = 8
 
 // enrol takes in one phone.
 func enrol(args []string) (int, error) {
@@ -71,7 +76,9 @@ type enrolment struct {
 	offered *approvers.Approver // verified, and the phone shows the digits
 	code    string
 
-	comparisons, prompts int
+	comparisons, prompts, refusals int
+
+	deaf bool // the child takes no frames
 }
 
 // A line is one that was typed.
@@ -110,7 +117,17 @@ func (e *enrolment) prepare() error {
 			"would be of no more use. For another account of the same phone, copy the line.\n", e.plan.Subject)
 	}
 	e.plan.UserHandle = handle
+	e.spelling()
 	return nil
+}
+
+// spelling points out an account that may be none. It may also be of a
+// directory, or be made later.
+func (e *enrolment) spelling() {
+	var unknown user.UnknownUserError
+	if _, err := user.Lookup(e.plan.Account); errors.As(err, &unknown) {
+		fmt.Fprintf(os.Stderr, "authn-qrcode-enroll: note: /etc/passwd has no account %s: is that its name?\n", e.plan.Account)
+	}
 }
 
 func (e *enrolment) run() (int, error) {
@@ -123,14 +140,13 @@ func (e *enrolment) run() (int, error) {
 	e.signals = make(chan os.Signal, 1)
 	signal.Notify(e.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(e.signals)
-	// If it fails, the child says why.
-	_ = child.Send(&enroll.Message{Type: enroll.TypeStart, Start: &enroll.Start{Config: e.settings.Provider, Plan: e.plan}})
+	e.send(&enroll.Message{Type: enroll.TypeStart, Start: &enroll.Start{Config: e.settings.Provider, Plan: e.plan}})
 	return e.loop()
 }
 
 // loop goes from event to event until it is over.
 func (e *enrolment) loop() (int, error) {
-	for {
+	for !e.deaf {
 		var done bool
 		var code int
 		var err error
@@ -151,17 +167,27 @@ func (e *enrolment) loop() (int, error) {
 			return code, err
 		}
 	}
+	return failed, nothing(errors.New("the network process does not listen"))
 }
 
 // nothing is err with what an administrator wants to know first.
 func nothing(err error) error { return fmt.Errorf("nothing was enrolled: %w", err) }
 
-func (e *enrolment) tell(typ, result string) {
-	_ = e.child.Send(&enroll.Message{Type: typ, Result: result}) // a child that is gone says so itself
+func (e *enrolment) tell(typ, result string) { e.send(&enroll.Message{Type: typ, Result: result}) }
+
+// send tells the child something, which has a moment to take it. One that is
+// gone says so itself.
+func (e *enrolment) send(m *enroll.Message) {
+	if err := e.child.Send(m); errors.Is(err, os.ErrDeadlineExceeded) {
+		e.deaf = true
+	}
 }
 
 // said acts on a message of the child.
 func (e *enrolment) said(m *enroll.Message) (done bool, code int, err error) {
+	if !e.shown && (m.Type == enroll.TypePhone || m.Type == enroll.TypeOffer) {
+		return true, failed, nothing(errors.New("the network process has a phone, and nobody saw a code"))
+	}
 	switch m.Type {
 	case enroll.TypeReady:
 		if e.shown {
@@ -174,7 +200,7 @@ func (e *enrolment) said(m *enroll.Message) (done bool, code int, err error) {
 	case enroll.TypeNote:
 		fmt.Fprintf(os.Stderr, "authn-qrcode-enroll: note: %s\n", m.Text)
 	case enroll.TypeOffer:
-		e.judge(m.Line)
+		return e.judge(m.Line)
 	case enroll.TypeEnd:
 		if e.offered != nil {
 			fmt.Println() // behind the prompt
@@ -217,20 +243,31 @@ func (e *enrolment) show(hp []byte) (done bool, code int, err error) {
 
 // judge takes or refuses what the child offers as proven. Only here are the
 // digits drawn.
-func (e *enrolment) judge(offer string) {
+func (e *enrolment) judge(offer string) (done bool, code int, err error) {
 	a, err := e.accept(offer)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "authn-qrcode-enroll: note: refused what the phone offers: %s\n", enroll.Plain(err.Error()))
-		_ = e.child.Send(&enroll.Message{Type: enroll.TypeRefuse, Text: enroll.Plain(err.Error())})
-		return
+		return e.refuse(enroll.Plain(err.Error()))
 	}
 	e.offered = a
-	_ = e.child.Send(&enroll.Message{Type: enroll.TypeAccept, Code: e.code})
+	e.send(&enroll.Message{Type: enroll.TypeAccept, Code: e.code})
 	fmt.Printf("The phone holds a new %s and shows six digits.\n", kindOf(a))
 	e.lines = make(chan line)
 	// What was typed before now was typed by somebody who saw no digits.
 	_ = unix.IoctlSetInt(0, unix.TCFLSH, unix.TCIFLUSH)
 	e.prompt("")
+	return false, 0, nil
+}
+
+// refuse says why an offer is not taken. The phone may offer something else, a
+// few times.
+func (e *enrolment) refuse(why string) (done bool, code int, err error) {
+	fmt.Fprintf(os.Stderr, "authn-qrcode-enroll: note: refused what the phone offers: %s\n", why)
+	e.send(&enroll.Message{Type: enroll.TypeRefuse, Text: why})
+	if e.refusals++; e.refusals < maxRefusals {
+		return false, 0, nil
+	}
+	e.tell(enroll.TypeFinish, wire.EndRefused)
+	return true, refused, nothing(fmt.Errorf("%d offers were refused", e.refusals))
 }
 
 func kindOf(a *approvers.Approver) string {

@@ -78,6 +78,23 @@ var liars = map[string]func(enroll.Plan){
 		ready()
 		say(&enroll.Message{Type: enroll.TypeOffer, Line: "oidc " + p.Subject + " http://x 1\noidc " + p.Subject + " http://x 2"})
 	},
+	"insists": func(p enroll.Plan) {
+		ready()
+		for {
+			offer(p, func(a *approvers.Approver) { a.Comment = "x" })
+			if m := hear(); m.Type != enroll.TypeRefuse {
+				os.Exit(9)
+			}
+		}
+	},
+	"insists_deaf": func(p enroll.Plan) {
+		ready()
+		for {
+			offer(p, func(a *approvers.Approver) { a.Comment = "x" })
+		}
+	},
+	"offers_early": func(p enroll.Plan) { offer(p, same) },
+	"opens_early":  func(enroll.Plan) { say(&enroll.Message{Type: enroll.TypePhone}) },
 	"leaves_somebody": func(enroll.Plan) {
 		cmd := exec.Command("/bin/sleep", "600")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -147,6 +164,10 @@ func TestALyingChildGetsNothing(t *testing.T) {
 		"other_rp_id":     "it was not taken: offered line: is of another rp_id",
 		"comments":        "it was not taken: offered line: has a comment",
 		"two_lines":       "it was not taken: offered line: ",
+		"insists":         "8 offers were refused",
+		"insists_deaf":    "8 offers were refused",
+		"offers_early":    "the network process has a phone, and nobody saw a code",
+		"opens_early":     "the network process has a phone, and nobody saw a code",
 		"leaves_somebody": "the network process ended",
 	} {
 		t.Run(account, func(t *testing.T) {

@@ -53,6 +53,24 @@ func TestASecondPhoneEndsIt(t *testing.T) {
 	})
 }
 
+// It goes on: a directory may have the account.
+func TestAnAccountThatIsNotThereIsPointedOut(t *testing.T) {
+	const note = "note: /etc/passwd has no account "
+	m := newMachine(t)
+	m.AddUser("alice", hosttest.User{})
+	e := m.begin()
+	if shown := e.Transcript(); strings.Contains(shown, note) {
+		t.Errorf("alice is there:\n%s", shown)
+	}
+	e.Send("\x03")
+	e.WantExit(cancelled)
+	c := m.Spawn("root", program, "alcie", subject)
+	c.Expect(note + "alcie")
+	c.Expect("for one phone")
+	c.Send("\x03")
+	c.WantExit(cancelled)
+}
+
 // The digits may be typed in the very moment in which it ends.
 func TestWhatEndedBeforeTheDigitsCounts(t *testing.T) {
 	messages := make(chan *enroll.Message, 1)

@@ -41,7 +41,8 @@ Where it listens, and whom it trusts:
     --tokens FILE            host tokens; default /var/lib/qrcode-relay/tokens
 
 On loopback, as long as no token was issued and no proxy is trusted, hosts need
-none. Anywhere else they do, and TLS or a trusted proxy is needed, too.
+none, at localhost. Anywhere else they do, one token per host, and TLS or a
+trusted proxy is needed, too.
 
 The page:
 
@@ -83,7 +84,7 @@ A token is printed once and stored as SHA-256. Exit codes: 0 fine; 1 failed;
 
 Examples:
     qrcode-relay --listen 127.0.0.1:8080
-    qrcode-relay token web-servers
+    qrcode-relay token web1
     qrcode-relay --listen :443 --tls-cert cert.pem --tls-key key.pem --rp-id login.example.com
 `
 

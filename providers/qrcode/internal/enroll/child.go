@@ -25,8 +25,10 @@ import (
 // ChildCommand is the argument with which the program becomes the child.
 const ChildCommand = "network"
 
-// closeTimeout is what a child gets to say goodbye to its phone.
-const closeTimeout = 3 * time.Second
+const (
+	closeTimeout = 3 * time.Second // for a child to say goodbye to its phone
+	sendTimeout  = 2 * time.Second // for a child to take a frame
+)
 
 // A Child is the process that does the network.
 type Child struct {
@@ -63,23 +65,24 @@ func StartChild(name string) (*Child, error) {
 	cmd.Args[0] = os.Args[0]
 	cmd.Env, cmd.Dir, cmd.WaitDelay = environment, "/", closeTimeout
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Credential: who}
-	in, err := cmd.StdinPipe()
+	// Not StdinPipe, which has no deadline.
+	theirIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	// Not StdoutPipe, which Wait would close before all of it is read.
-	out, theirs, err := os.Pipe()
+	out, theirOut, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, theirIn.Close(), in.Close())
 	}
-	cmd.Stdout = theirs
+	cmd.Stdin, cmd.Stdout = theirIn, theirOut
 	messages := make(chan *Message)
-	c := &Child{Messages: messages, parent: &sender{w: in, limit: MaxToChild}, in: in, cmd: cmd, ended: make(chan struct{})}
+	c := &Child{Messages: messages, parent: &sender{w: in, limit: MaxToChild, timeout: sendTimeout}, in: in, cmd: cmd, ended: make(chan struct{})}
 	cmd.Stderr = &c.stderr
 	err = c.start()
-	_ = theirs.Close()
+	_, _ = theirIn.Close(), theirOut.Close()
 	if err != nil {
-		_ = out.Close()
+		_, _ = in.Close(), out.Close()
 		return nil, fmt.Errorf("starting as user %s: %w", name, err)
 	}
 	go c.read(out, messages)
@@ -154,7 +157,9 @@ func (c *Child) read(r io.ReadCloser, messages chan<- *Message) {
 	c.broken = errors.New("more frames than anybody needs")
 }
 
-// Send tells the child something. A child that is gone is told nothing.
+// Send tells the child something. A child that is gone is told nothing. One
+// that takes nothing is told no more either: the error is then
+// os.ErrDeadlineExceeded.
 func (c *Child) Send(m *Message) error { return c.parent.send(m) }
 
 // Close ends the child, which may still tell its phone how it ended, and

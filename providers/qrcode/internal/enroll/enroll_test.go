@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pam-authn/pam-authn/providers/qrcode"
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/approvers"
@@ -180,6 +181,30 @@ func TestAFrameThatIsTooLargeIsNotWritten(t *testing.T) {
 }
 
 // store is one in a folder that can be trusted.
+func TestAChildThatTakesNothingHoldsUpNobody(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	// Were there no deadline, this would be the end of it.
+	late := time.AfterFunc(20*time.Second, func() { _ = r.Close() })
+	defer late.Stop()
+	child := &Child{parent: &sender{w: w, limit: MaxToChild, timeout: 50 * time.Millisecond}}
+	m := &Message{Type: TypeStart, Start: &Start{Config: bytes.Repeat([]byte("x"), 100<<10)}}
+	if err := child.Send(m); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("%v", err)
+	}
+	// Half of it is in the pipe. What is read now makes room, and is no frame's
+	// beginning: nothing may follow.
+	if _, err := io.CopyN(io.Discard, r, 16<<10); err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Send(&Message{Type: TypeFinish}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a frame behind half a frame: %v", err)
+	}
+}
+
 func store(t *testing.T) (*Store, string) {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())

@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
+	"time"
 )
 
 // Bounds of frames. A frame is its length in four bytes, big end first, and so
@@ -141,13 +143,27 @@ func Plain(text string) string {
 
 // A sender writes frames, one at a time.
 type sender struct {
-	mu    sync.Mutex
-	w     io.Writer
-	limit int
+	mu      sync.Mutex
+	w       io.Writer
+	limit   int
+	timeout time.Duration // for one frame, if w is a pipe; 0: none
+	broken  error         // half a frame may have been written: no other follows
 }
 
 func (s *sender) send(m *Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return WriteFrame(s.w, m, s.limit)
+	if s.broken != nil {
+		return s.broken
+	}
+	if f, ok := s.w.(*os.File); ok && s.timeout > 0 {
+		if err := f.SetWriteDeadline(time.Now().Add(s.timeout)); err != nil {
+			return err
+		}
+	}
+	err := WriteFrame(s.w, m, s.limit)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.broken = err
+	}
+	return err
 }

@@ -47,8 +47,9 @@ type server struct {
 	start    time.Time
 	log      *slog.Logger
 
-	mu       sync.Mutex // held while an offer waits
-	accepted bool
+	mu        sync.Mutex // held while an offer is judged, and while it waits
+	accepted  bool
+	exchanges int
 }
 
 // Serve is all that the child does: it reads a start from r, lets one phone
@@ -116,16 +117,16 @@ func (s *server) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.session, err = host.Open(ctx, relay, host.Options{
+	_, err = host.Open(ctx, relay, host.Options{
 		Kind: wire.Enroll, TTL: s.ttl(), Phones: 1, Log: s.log, Details: s.details, Approve: s.approve,
+		Begin: func(session *host.Session) {
+			s.session = session
+			for _, i := range s.issuers {
+				i.Discover(ctx)
+			}
+		},
 	})
-	if err != nil {
-		return err
-	}
-	for _, i := range s.issuers {
-		i.Discover(ctx)
-	}
-	return nil
+	return err
 }
 
 // listen takes what the parent says until it has nothing more to say.
@@ -178,6 +179,10 @@ func withoutResult(err error) string {
 	return Plain(text)
 }
 
+// offerWait is for all issuers together, before the phone is answered without
+// them.
+const offerWait = 2 * time.Second
+
 // verifiers are the PKCE verifiers, by issuer.
 type verifiers map[string]string
 
@@ -187,9 +192,11 @@ func (s *server) details(ctx context.Context, p *host.Phone) (*wire.Details, err
 		Kind: wire.Enroll, RPID: s.config.RPID, PageOrigin: s.config.PageURL, Host: s.config.Host,
 		Account: wire.Clean(s.plan.Account), Subject: s.plan.Subject,
 		UserHandle: base64.RawURLEncoding.EncodeToString(s.plan.UserHandle), Start: s.start.Unix(),
-		TTL: int((s.ttl() - time.Since(s.start)) / time.Second), Methods: []string{wire.MethodPasskey}, Ref: "enrol",
+		TTL: int(s.session.Left() / time.Second), Methods: []string{wire.MethodPasskey}, Ref: "enrol",
 	}
 	secrets := verifiers{}
+	ctx, stop := context.WithTimeout(ctx, offerWait)
+	defer stop()
 	for _, i := range s.issuers {
 		info, verifier, err := i.Offer(ctx)
 		if err != nil {
@@ -261,12 +268,18 @@ func (s *server) judge(ctx context.Context, p *host.Phone, typ string, content j
 	return nil, reason.PhoneKind
 }
 
+// maxExchanges is how many codes an issuer is asked about, as at a login.
+const maxExchanges = 10
+
 func (s *server) judgeOIDC(ctx context.Context, p *host.Phone, m *wire.OIDC) (*approvers.Approver, error) {
 	secrets, _ := p.Value.(verifiers)
 	verifier, offered := secrets[m.Issuer]
 	for _, i := range s.issuers {
 		if i.URL != m.Issuer || !offered {
 			continue
+		}
+		if s.exchanges++; s.exchanges > maxExchanges {
+			return nil, reason.OIDCTooMany
 		}
 		sub, err := i.Sub(ctx, proof.Claim{Code: m.Code, Verifier: verifier, Transcript: p.Transcript, Start: s.start})
 		return &approvers.Approver{Issuer: i.URL, Sub: sub}, err

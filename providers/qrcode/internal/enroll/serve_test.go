@@ -466,6 +466,30 @@ func TestSignInsAreRefused(t *testing.T) {
 	}
 }
 
+func TestAnIssuerIsAskedAboutFewCodes(t *testing.T) {
+	issuer := qrcodetest.NewIssuer(t)
+	h := begin(t, "oidc: ["+issuer.Config()+"]\n")
+	v := h.open()
+	for n := range maxExchanges + 1 {
+		want := reason.OIDCExchange
+		if n == maxExchanges {
+			want = reason.OIDCTooMany
+		}
+		if verdict := <-h.signIn(v, issuer.URL, "made up"); verdict.OK {
+			t.Fatalf("accepted: %+v", verdict)
+		}
+		if got := h.next(TypeNote).Text; !strings.HasPrefix(got, "the phone was refused: "+want.Error()) {
+			t.Fatalf("code %d: the administrator reads %q, want %q", n+1, got, want)
+		}
+	}
+	if verdict := <-h.signIn(v, issuer.URL, issuer.SignIn(v, "7", time.Time{})); verdict.OK {
+		t.Error("one too many is accepted")
+	}
+	// A passkey asks no issuer.
+	h.later(v, as)
+	h.next(TypeOffer)
+}
+
 func TestNotesAreCounted(t *testing.T) {
 	n := 0
 	log := slog.New(&noteHandler{send: func(string) { n++ }})

@@ -22,6 +22,8 @@ const (
 	orderTimeout = 2 * time.Second  // for a message that overtook another one
 	maxMessages  = 128              // of one phone
 	maxBadBoxes  = 16               // of one phone
+	maxAtOnce    = 8                // messages of one phone in flight
+	maxLogged    = 16               // refused messages, besides the first for each reason
 )
 
 // A Phone is one phone that opened the code. Its exported fields are set before
@@ -38,7 +40,9 @@ type Phone struct {
 	moved    chan struct{} // closed and replaced with every answer begun
 	badBoxes int
 	closed   bool
-	heard    int // of the session's events
+	atOnce   int           // messages in flight
+	heard    int           // of the session's events; of the session's mu, as the next
+	waiting  chan struct{} // closed when a newer wait takes the place of the one that has it
 }
 
 // An answer is kept to be given again to the same bytes.
@@ -51,7 +55,7 @@ type answer struct {
 // post answers what a phone sent, in the background.
 func (s *Session) post(e *wire.Envelope) {
 	s.mu.Lock()
-	open := s.ready && !s.ended
+	open := !s.ended
 	if open {
 		s.posts.Add(1) // before finish begins to wait
 	}
@@ -70,6 +74,12 @@ func (s *Session) post(e *wire.Envelope) {
 	go func() {
 		defer s.posts.Done()
 		defer func() { <-s.slots }()
+		select {
+		case <-s.begun:
+		case <-s.done:
+			s.reply(e.Ref, http.StatusNotFound, wire.Reply{Error: wire.ErrorGone})
+			return
+		}
 		status, reply := s.answer(e.Body)
 		s.reply(e.Ref, status, reply)
 	}()
@@ -95,12 +105,31 @@ func (s *Session) answer(body []byte) (int, wire.Reply) {
 		return http.StatusOK, reply
 	}
 	if s.ctx.Err() == nil {
-		s.Log.Info("message of a phone refused", "reason", err.Error())
+		s.logRefused(err)
 	}
 	if errors.Is(err, reason.PhoneBusy) {
 		return http.StatusConflict, wire.Reply{Error: wire.ErrorBusy}
 	}
 	return http.StatusNotFound, wire.Reply{Error: wire.ErrorGone}
+}
+
+// logRefused logs why a message was refused: the first for each reason, and some
+// more. Anybody can cause any number, and would push what matters out of the log.
+func (s *Session) logRefused(err error) {
+	s.mu.Lock()
+	again := s.refused[err.Error()]
+	s.refused[err.Error()] = true
+	if again {
+		s.more++
+	}
+	n := s.more
+	s.mu.Unlock()
+	switch {
+	case !again, n <= maxLogged:
+		s.Log.Info("message of a phone refused", "reason", err.Error())
+	case n == maxLogged+1:
+		s.Log.Warn("many messages of phones are refused: further ones are not logged")
+	}
 }
 
 func (s *Session) judge(body []byte) (wire.Reply, error) {
@@ -234,14 +263,22 @@ func (s *Session) act(p *Phone, typ string, content json.RawMessage) (string, an
 }
 
 // next returns what p has not heard yet, once there is something, or nothing
-// after a while.
+// after a while or when p waits anew: a page that was reloaded has no use for
+// its last wait.
 func (s *Session) next(p *Phone) string {
 	late := time.NewTimer(waitTimeout)
 	defer late.Stop()
+	newer := make(chan struct{})
+	s.mu.Lock()
+	if p.waiting != nil {
+		close(p.waiting)
+	}
+	p.waiting = newer
+	s.mu.Unlock()
 	for {
 		s.mu.Lock()
 		news := s.news
-		if p.heard < len(s.events) {
+		if p.waiting == newer && p.heard < len(s.events) {
 			p.heard++
 			event := s.events[p.heard-1]
 			s.mu.Unlock()
@@ -249,6 +286,8 @@ func (s *Session) next(p *Phone) string {
 		}
 		s.mu.Unlock()
 		select {
+		case <-newer:
+			return wire.EndNone
 		case <-news:
 		case <-late.C:
 			return wire.EndNone
@@ -262,6 +301,10 @@ func (s *Session) next(p *Phone) string {
 // again to the same bytes. Other bytes under a number that was used close the
 // channel. open, if there is one, must succeed before the number counts as used.
 func (p *Phone) once(ctx context.Context, seq uint32, digest [sha256.Size]byte, open func() error, run func() (string, any)) (string, error) {
+	if !p.enter() {
+		return "", reason.PhoneTooMany
+	}
+	defer p.leave()
 	a, mine, err := p.claim(ctx, seq, digest, open)
 	if err != nil {
 		return "", err
@@ -286,6 +329,24 @@ func (p *Phone) once(ctx context.Context, seq uint32, digest [sha256.Size]byte, 
 		return "", reason.PhoneClosed
 	}
 	return a.box, nil
+}
+
+// enter reports whether one message more of p may be in flight. Every phone has
+// its share, so that none can keep the others out.
+func (p *Phone) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.atOnce == maxAtOnce {
+		return false
+	}
+	p.atOnce++
+	return true
+}
+
+func (p *Phone) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.atOnce--
 }
 
 // shown waits until the hello has been answered, and reports whether it was.

@@ -32,6 +32,8 @@ const (
 	retireTimeout = 500 * time.Millisecond // for verifyauth
 	flushTimeout  = 500 * time.Millisecond // for the last answers
 	closeTimeout  = 250 * time.Millisecond // for the websocket's own farewell
+	pingEvery     = 5 * time.Second        // so that a relay that vanished is noticed
+	pingTimeout   = 2 * time.Second
 )
 
 // Options say what a session is for.
@@ -39,8 +41,12 @@ type Options struct {
 	Kind    wire.Kind
 	TTL     time.Duration
 	NeedCID bool         // ask for the connection's id, for payload qrauth
-	Log     *slog.Logger // hears of every refused message
+	Log     *slog.Logger // hears of refused messages, of the first of them
 	Phones  int          // how many; a login's further ones are busy, an enrolment's end it
+
+	// Begin, if set, is called with what Open is about to return, before any
+	// phone is heard.
+	Begin func(s *Session)
 
 	// Details answers a phone's hello. Every phone gets one call, and p.Value
 	// may keep what Approve needs.
@@ -51,7 +57,8 @@ type Options struct {
 	Approve func(ctx context.Context, p *Phone, typ string, content json.RawMessage) wire.Verdict
 }
 
-// A Session is one code that phones can open, from [Open] until it ends.
+// A Session is one code that phones can open, from [Open] until it ends. Its TTL
+// is what the relay granted.
 type Session struct {
 	Options
 	hs    *ecdh.PrivateKey
@@ -65,10 +72,13 @@ type Session struct {
 	slots   chan struct{}       // a post in flight holds one
 	posts   sync.WaitGroup
 	loops   sync.WaitGroup
+	begun   chan struct{} // closed when phones are heard; what is above stays as it is then
+	expires time.Time
 
 	mu      sync.Mutex
-	ready   bool     // the relay expects phones, who may be quicker than its answer is read
-	alarms  []func() // stop what would end the session
+	alarms  []func()        // stop what would end the session
+	refused map[string]bool // reasons for which messages of phones were
+	more    int             // such messages that had a reason which was logged already
 	phones  map[string]*Phone
 	lookups int           // wrong ones
 	events  []string      // for the phones' waits
@@ -95,6 +105,7 @@ func Open(ctx context.Context, relay Relay, o Options) (*Session, error) {
 	s := &Session{
 		Options: o, conn: conn, answers: make(chan *wire.Envelope, 1), slots: make(chan struct{}, maxInFlight),
 		phones: make(map[string]*Phone), news: make(chan struct{}), done: make(chan struct{}),
+		begun: make(chan struct{}), refused: make(map[string]bool),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.loops.Go(s.read)
@@ -108,8 +119,15 @@ func Open(ctx context.Context, relay Relay, o Options) (*Session, error) {
 	return s, nil
 }
 
-// begin sets what will end the session.
+// begin sets what will end the session, and has phones heard, who may be quicker
+// than the relay's answer is read.
 func (s *Session) begin(ctx context.Context) {
+	s.expires = time.Now().Add(s.TTL)
+	if s.Begin != nil {
+		s.Begin(s)
+	}
+	close(s.begun)
+	s.loops.Go(s.ping)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	expiry := time.AfterFunc(s.TTL, func() { s.End(wire.EndExpired, reason.Expired) })
@@ -166,6 +184,9 @@ func (s *Session) expect(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if granted := time.Duration(e.TTL) * time.Second; granted > 0 {
+		s.TTL = min(s.TTL, granted) // a relay may shorten it
+	}
 	return e.Result, nil
 }
 
@@ -190,6 +211,9 @@ func (s *Session) HP() []byte { return s.hs.PublicKey().Bytes() }
 
 // Typed returns the code for people who cannot scan, without dashes.
 func (s *Session) Typed() string { return s.typed }
+
+// Left returns how long the code is still good for.
+func (s *Session) Left() time.Duration { return time.Until(s.expires) }
 
 // CID returns the connection's id if Options.NeedCID asked for it.
 func (s *Session) CID() []byte { return s.cid }
@@ -253,7 +277,9 @@ func (s *Session) finish() {
 	}
 	s.flush()
 	s.retire()
-	farewell := time.AfterFunc(closeTimeout, func() { _ = s.conn.CloseNow() })
+	// CloseNow does nothing while Close waits for the relay's farewell, but the
+	// end of read does: it closes the connection.
+	farewell := time.AfterFunc(closeTimeout, s.cancel)
 	_ = s.conn.Close(websocket.StatusNormalClosure, "")
 	farewell.Stop()
 	_ = s.conn.CloseNow()
@@ -355,6 +381,27 @@ func (s *Session) read() {
 	}
 }
 
+// ping notices a relay that is away without a word: nothing of it arrives, not
+// even that the connection is broken.
+func (s *Session) ping() {
+	next := time.NewTicker(pingEvery)
+	defer next.Stop()
+	for {
+		select {
+		case <-next.C:
+		case <-s.done:
+			return
+		}
+		ctx, stop := context.WithTimeout(s.ctx, pingTimeout)
+		err := s.conn.Ping(ctx)
+		stop()
+		if err != nil {
+			s.broken(reason.RelayLost)
+			return
+		}
+	}
+}
+
 // broken ends the session because of the relay.
 func (s *Session) broken(why reason.Reason) {
 	s.mu.Lock()
@@ -373,9 +420,6 @@ func (s *Session) take(e *wire.Envelope) {
 	case wire.ActionDrain:
 		s.End(wire.EndHostGone, reason.RelayDrains)
 	case wire.ActionGetConID, wire.ActionExpectAuth, wire.ActionVerifyAuth:
-		s.mu.Lock()
-		s.ready = s.ready || (e.Result == wire.ResultOK && s.hs != nil)
-		s.mu.Unlock()
 		select {
 		case s.answers <- e:
 		default: // nobody asked

@@ -5,11 +5,15 @@ package proof_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -164,6 +168,14 @@ func TestEachCheckOfAnIDTokenHasItsReason(t *testing.T) {
 		{"no time of issue", claim("iat", nil), reason.OIDCNoIssuedAt},
 		{"clock ten minutes ahead", func(s *signIn) { s.issuer.Now = func() time.Time { return time.Now().Add(10 * time.Minute) } }, reason.OIDCClock},
 		{"clock ten minutes behind", func(s *signIn) { s.issuer.Now = func() time.Time { return time.Now().Add(-10 * time.Minute) } }, reason.OIDCClock},
+		{"clock 40 s ahead", func(s *signIn) { s.issuer.Now = func() time.Time { return time.Now().Add(40 * time.Second) } }, reason.OIDCClock},
+		{"issuer's clock 40 s behind", func(s *signIn) {
+			s.signedIn = time.Now().Add(-40 * time.Second)
+			claim("iat", ago(40*time.Second))(s)
+		}, reason.OIDCClock},
+		{"another nonce in other case", claim("NONCE", wire.Nonce(challenge)), reason.OIDCMalformed},
+		{"another sub in other case", claim("\u017fub", "1"), reason.OIDCMalformed},
+		{"another time in other case", claim("Auth_Time", ago(0)), reason.OIDCMalformed},
 		{"expired", claim("exp", ago(time.Second)), reason.OIDCExpired},
 		{"no expiry", claim("exp", nil), reason.OIDCExpired},
 		{"not yet valid", claim("nbf", ago(-time.Hour)), reason.OIDCLibrary},
@@ -200,6 +212,39 @@ func TestAnIssuerThatGoesAwayIsNoApproval(t *testing.T) {
 	s.server.Close()
 	if a, err := s.judge(t); a != nil || !errors.Is(err, reason.OIDCUnreachable) {
 		t.Errorf("got %v, %v, want %q", a, err, reason.OIDCUnreachable)
+	}
+}
+
+// TestWhatAnIssuerAnswersIsNotLogged: its error page may be anybody's text.
+func TestWhatAnIssuerAnswersIsNotLogged(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"an error page": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "swordfish", http.StatusBadGateway) },
+		"no JSON":       func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "swordfish") },
+		"another name":  func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"issuer":"swordfish"}`) },
+	} {
+		s := newSignIn(t)
+		page := httptest.NewServer(answer)
+		t.Cleanup(page.Close)
+		s.issuer.URL = page.URL
+		if _, err := s.judge(t); !errors.Is(err, reason.OIDCUnreachable) || strings.Contains(err.Error(), "swordfish") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestAnIssuerThatWasFoundIsOffered: however late it is when somebody asks.
+func TestAnIssuerThatWasFoundIsOffered(t *testing.T) {
+	s := newSignIn(t)
+	s.issuer.Discover(t.Context())
+	if _, _, err := s.issuer.Offer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late, stop := context.WithCancel(t.Context())
+	stop()
+	for range 20 {
+		if _, _, err := s.issuer.Offer(late); err != nil {
+			t.Fatalf("got %v", err)
+		}
 	}
 }
 

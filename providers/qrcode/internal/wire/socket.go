@@ -69,11 +69,11 @@ func ParseEnvelope(data []byte) (*Envelope, error) {
 	case e.Action == "":
 		return nil, errors.New("message without an action")
 	case e.ID != "" && !ValidID(e.ID):
-		return nil, fmt.Errorf("%s: bad id", e.Action)
+		return nil, fmt.Errorf("%.20q: bad id", e.Action)
 	case e.Loc != "" && !ValidLoc(e.Loc):
-		return nil, fmt.Errorf("%s: bad loc", e.Action)
+		return nil, fmt.Errorf("%.20q: bad loc", e.Action)
 	case e.TTL < 0 || e.TTL > 3600:
-		return nil, fmt.Errorf("%s: bad ttl", e.Action)
+		return nil, fmt.Errorf("%.20q: bad ttl", e.Action)
 	case e.Action == ActionPost && e.Ref == 0:
 		return nil, errors.New("post without a ref")
 	}

@@ -182,6 +182,16 @@ func UnB64(s string) ([]byte, error) {
 	return b, nil
 }
 
+// Digits returns the digits that a person typed, who may group them by spaces
+// and dashes, or nothing if there is anything else.
+func Digits(typed string) string {
+	digits := strings.NewReplacer(" ", "", "-", "").Replace(typed)
+	if strings.Trim(digits, "0123456789") != "" {
+		return ""
+	}
+	return digits
+}
+
 // Clean returns s as it may be shown on a phone and be part of a transcript:
 // itself if it is printable ASCII of at most 255 bytes, else Unprintable.
 func Clean(s string) string {

@@ -246,3 +246,21 @@ func FuzzParseEnvelope(f *testing.F) {
 		}
 	})
 }
+
+func TestDigitsAreDigits(t *testing.T) {
+	for typed, want := range map[string]string{
+		"123456": "123456", " 123 456 ": "123456", "12-34-56": "123456", "": "", "qwerty": "", "12345x": "", "\uff11\uff12": "", "123456\n": "",
+	} {
+		if got := Digits(typed); got != want {
+			t.Errorf("%q: got %q, want %q", typed, got, want)
+		}
+	}
+}
+
+// TestWhatWasNoActionIsNotQuotedWhole: it may be anything, and many lines of it.
+func TestWhatWasNoActionIsNotQuotedWhole(t *testing.T) {
+	_, err := ParseEnvelope([]byte(`{"action":"x\u001b[2J\nroot ` + strings.Repeat("x", 100) + `","id":"x"}`))
+	if err == nil || len(err.Error()) > 50 || strings.ContainsAny(err.Error(), "\x1b\n") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -197,12 +197,7 @@ func (p *Phone) start() error {
 	if err := writeVideo(p.video, blank()); err != nil {
 		return err
 	}
-	o := p.options
-	settings, err := json.Marshal(map[string]any{
-		"chromium": browser, "video": p.video, "desktop": o.Desktop, "dark": o.Dark, "noCamera": o.NoCamera,
-		"noAuthenticator": o.NoAuthenticator, "allow": o.Allow, "scripts": o.Scripts, "args": o.Args,
-		"resolve": o.Resolve, "ignoreCertificates": o.IgnoreCertificates, "timeout": (patience / 2).Milliseconds(),
-	})
+	settings, err := json.Marshal(p.settings(browser))
 	if err != nil {
 		return err
 	}
@@ -222,6 +217,16 @@ func (p *Phone) start() error {
 	go p.read(stdout)
 	_, err = p.receive(0)
 	return err
+}
+
+// settings are what phone.mjs is told.
+func (p *Phone) settings(browser string) map[string]any {
+	o := p.options
+	return map[string]any{
+		"chromium": browser, "video": p.video, "desktop": o.Desktop, "dark": o.Dark, "noCamera": o.NoCamera,
+		"noAuthenticator": o.NoAuthenticator, "allow": o.Allow, "scripts": o.Scripts, "args": o.Args,
+		"resolve": o.Resolve, "ignoreCertificates": o.IgnoreCertificates, "timeout": (patience / 2).Milliseconds(),
+	}
 }
 
 func (p *Phone) read(stdout io.Reader) {

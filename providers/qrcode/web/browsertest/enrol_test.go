@@ -5,6 +5,7 @@ package browsertest
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/wire"
@@ -75,6 +76,15 @@ func TestEnrolment(t *testing.T) {
 	h.end(wire.EndIn)
 	expect(t, p.Wait("enrolled"), "enrolled")
 	look(t, p, "enrolled")
+
+	not := newHost(t, wire.Enroll)
+	not.verdict = func(string, []byte) any { return wire.Verdict{Ref: "7f3a90"} }
+	expect(t, p.Open(not.link()), "enrol")
+	expect(t, p.Enrol(), "not-accepted")
+	if got := p.Text("[data-view=not-accepted]"); strings.Contains(got, "another passkey") || !strings.Contains(got, "This device was not added.") {
+		t.Errorf("an enrolment that is not accepted reads: %s", got)
+	}
+	look(t, p, "not-accepted-enrol")
 
 	refused := newHost(t, wire.Enroll)
 	expect(t, p.Open(refused.link()), "enrol")

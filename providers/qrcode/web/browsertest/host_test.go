@@ -5,6 +5,7 @@ package browsertest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -40,6 +41,10 @@ type host struct {
 	loseWaits bool                               // the first three tries of each wait never arrive
 	garble    bool                               // answers hold boxes of other keys
 	without   string                             // paths under it are not served
+	stalls    string                             // this path is never answered
+	breaks    string                             // this path is answered by an error that looks like settings
+	deaf      string                             // messages that hold it never arrive
+	refusal   string                             // what refusing ends in, if not "refused"
 	page      http.Handler
 	ends      chan string // answers of waits; closed: 404
 
@@ -73,9 +78,19 @@ func newHost(t *testing.T, kind wire.Kind, issuers ...string) *host {
 	h := &host{t: t, hs: hs, phones: map[string]*phoneState{}, ends: make(chan string), done: make(chan struct{}), tries: map[string]int{}}
 	h.serveAt(issuers...)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.mu.Lock()
+		without, stalls, breaks := h.without, h.stalls, h.breaks
+		h.mu.Unlock()
 		switch {
-		case h.without != "" && strings.HasPrefix(r.URL.Path, h.without):
+		case without != "" && strings.HasPrefix(r.URL.Path, without):
 			http.NotFound(w, r)
+		case r.URL.Path == stalls:
+			select {
+			case <-r.Context().Done():
+			case <-h.done:
+			}
+		case r.URL.Path == breaks:
+			http.Error(w, "{}", http.StatusInternalServerError)
 		case strings.HasPrefix(r.URL.Path, "/api/1/"):
 			h.serve(w, r)
 		default:
@@ -103,6 +118,20 @@ func (h *host) serveAt(issuers ...string) {
 	h.page = web.Handler(web.Config{RPID: "localhost", Issuers: issuers})
 }
 
+// serveWorse says what of the page does not come: nothing of it if all are empty.
+func (h *host) serveWorse(without, stalls, breaks string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.without, h.stalls, h.breaks = without, stalls, breaks
+}
+
+// deafTo keeps messages that hold what from arriving; "" lets all arrive.
+func (h *host) deafTo(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deaf = what
+}
+
 func (h *host) link() string {
 	_, fragment, _ := strings.Cut(wire.PageLink(h.URL, h.hs.PublicKey().Bytes()), "#")
 	return h.URL + "/1#" + fragment
@@ -126,6 +155,12 @@ func (h *host) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, wire.MaxBody))
 	if err != nil {
 		return
+	}
+	h.mu.Lock()
+	deaf := h.deaf != "" && bytes.Contains(body, []byte(h.deaf))
+	h.mu.Unlock()
+	if deaf {
+		panic(http.ErrAbortHandler)
 	}
 	try := h.try(body)
 	if try == 1 && h.flaky || h.loseWaits && try <= 3 && bytes.Contains(body, []byte(`"type":"wait"`)) {
@@ -252,7 +287,7 @@ func (h *host) reply(c *wire.Channel, m *wire.Phone) (int, any) {
 		}
 		typ, message = wire.TypeEnd, wire.End{Result: result}
 	case wire.TypeRefuse:
-		typ, message = wire.TypeEnd, wire.End{Result: wire.EndRefused}
+		typ, message = wire.TypeEnd, wire.End{Result: cmp.Or(h.refusal, wire.EndRefused)}
 	default:
 		typ, message = wire.TypeVerdict, h.verdict(m.Type, plain)
 	}

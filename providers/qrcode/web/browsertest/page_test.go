@@ -114,6 +114,9 @@ func TestLogin(t *testing.T) {
 		h.verdict = func(string, []byte) any { return wire.Verdict{Ref: "7f3a90"} }
 		expect(t, p.Open(h.link()), "details")
 		expect(t, p.Approve(), "not-accepted")
+		if got := p.Text("[data-view=not-accepted]"); !strings.Contains(got, "another passkey") || strings.Contains(got, "was not added") {
+			t.Errorf("a login that is not accepted reads: %s", got)
+		}
 		look(t, p, "not-accepted")
 		p.Tap("back")
 		expect(t, p.Wait("details"), "details")

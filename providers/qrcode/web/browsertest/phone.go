@@ -221,21 +221,18 @@ func (p *Phone) Eval(script string, out any) {
 // Screenshot writes the screen as a PNG file, and makes its folder.
 func (p *Phone) Screenshot(path string) {
 	p.tb.Helper()
-	p.picture(path, nil)
+	p.do("screenshot", map[string]any{"path": p.picture(path)}, nil)
 }
 
 // Screenshots writes the screen four times: NAME-light.png, NAME-dark.png,
 // NAME-desktop-light.png and NAME-desktop-dark.png.
 func (p *Phone) Screenshots(folder, name string) {
 	p.tb.Helper()
-	for _, dark := range []bool{false, true} {
-		shade := map[bool]string{false: "light", true: "dark"}[dark]
-		p.picture(filepath.Join(folder, name+"-"+shade+".png"), map[string]any{"dark": dark, "width": 390, "height": 844})
-		p.picture(filepath.Join(folder, name+"-desktop-"+shade+".png"), map[string]any{"dark": dark, "width": 1280, "height": 800})
-	}
+	p.do("screenshots", map[string]any{"base": p.picture(filepath.Join(folder, name))}, nil)
 }
 
-func (p *Phone) picture(path string, args map[string]any) {
+// picture makes the folder of a picture, and its path one that Node finds.
+func (p *Phone) picture(path string) string {
 	p.tb.Helper()
 	path, err := filepath.Abs(path)
 	if err == nil {
@@ -244,19 +241,21 @@ func (p *Phone) picture(path string, args map[string]any) {
 	if err != nil {
 		p.tb.Fatalf("phone: screenshot: %v", err)
 	}
-	all := map[string]any{"path": path}
-	for k, v := range args {
-		all[k] = v
-	}
-	p.do("screenshot", all, nil)
+	return path
 }
 
 // Axe returns what axe-core finds wrong with the view that is shown, in light
 // or dark colours.
 func (p *Phone) Axe(dark bool) (found []Violation) {
 	p.tb.Helper()
+	return p.axe(dark, false)
+}
+
+// axe is [Phone.Axe], or only what it has to say of colours.
+func (p *Phone) axe(dark, colours bool) (found []Violation) {
+	p.tb.Helper()
 	p.do("media", map[string]any{"dark": dark}, nil)
-	p.do("axe", nil, &found)
+	p.do("axe", map[string]any{"colours": colours}, &found)
 	p.do("media", map[string]any{"dark": p.options.Dark}, nil)
 	return found
 }

@@ -9,10 +9,14 @@ import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 
-const options = JSON.parse(process.argv[2]);
-const problems = []; // what must not happen on the page, whatever the test is about
-const origins = new Set(options.allow ?? []);
-const visited = new Map(); // origin -> number of requests
+let options = JSON.parse(process.argv[2]);
+let problems; // what must not happen on the page, whatever the test is about
+let origins; // that the page may ask
+let visited; // origin -> number of requests
+let context;
+let page;
+let cdp;
+let authenticator;
 
 const browser = await chromium.launch({
   executablePath: options.chromium,
@@ -24,33 +28,43 @@ const browser = await chromium.launch({
     ...(options.args ?? []),
   ],
 });
-const context = await browser.newContext({
-  viewport: options.desktop ? { width: 1280, height: 800 } : { width: 390, height: 844 },
-  hasTouch: !options.desktop, isMobile: !options.desktop, deviceScaleFactor: options.desktop ? 1 : 2,
-  colorScheme: options.dark ? 'dark' : 'light', reducedMotion: 'reduce', locale: 'en-GB', ignoreHTTPSErrors: !!options.ignoreCertificates,
-  permissions: options.noCamera ? [] : ['camera'],
-});
-await context.exposeBinding('cspViolation', (_, text) => problems.push(`content security policy: ${text}`));
-await context.addInitScript(() => {
-  document.addEventListener('securitypolicyviolation', (e) => globalThis.cspViolation(`${e.violatedDirective}: ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));
-});
-for (const source of options.scripts ?? []) await context.addInitScript(source);
-context.on('request', (request) => {
-  const url = new URL(request.url());
-  if (url.protocol === 'data:' || url.protocol === 'blob:') return;
-  visited.set(url.origin, (visited.get(url.origin) ?? 0) + 1);
-  if (!origins.has(url.origin)) problems.push(`request to a foreign origin: ${url.origin}${url.pathname}`);
-});
 
-const page = await context.newPage();
-page.on('pageerror', (e) => problems.push(`script error: ${e.message}`));
-page.on('console', (m) => {
-  // A resource that is not there is part of many tests; the rest is not.
-  if (m.type() === 'error' && !/Failed to load resource|net::ERR_/.test(m.text())) problems.push(`console: ${m.text()}`);
-});
-const cdp = await context.newCDPSession(page);
-await cdp.send('WebAuthn.enable');
-let authenticator;
+/** Makes a phone of the browser: with storage, a page and an authenticator of its own. */
+async function begin() {
+  [problems, origins, visited, authenticator] = [[], new Set(options.allow ?? []), new Map(), undefined];
+  await newContext();
+  const mine = problems; // a page that is closing may still complain
+  page = await context.newPage();
+  page.setDefaultTimeout(options.timeout ?? 20000);
+  page.on('pageerror', (e) => mine.push(`script error: ${e.message}`));
+  page.on('console', (m) => {
+    // A resource that is not there is part of many tests; the rest is not.
+    if (m.type() === 'error' && !/Failed to load resource|net::ERR_/.test(m.text())) mine.push(`console: ${m.text()}`);
+  });
+  cdp = await context.newCDPSession(page);
+  await cdp.send('WebAuthn.enable');
+  if (!options.noAuthenticator) await addAuthenticator();
+}
+
+async function newContext() {
+  context = await browser.newContext({
+    viewport: options.desktop ? { width: 1280, height: 800 } : { width: 390, height: 844 },
+    hasTouch: !options.desktop, isMobile: !options.desktop, deviceScaleFactor: options.desktop ? 1 : 2,
+    colorScheme: options.dark ? 'dark' : 'light', reducedMotion: 'reduce', locale: 'en-GB', ignoreHTTPSErrors: !!options.ignoreCertificates,
+    permissions: options.noCamera ? [] : ['camera'],
+  });
+  await context.exposeBinding('cspViolation', (_, text) => problems.push(`content security policy: ${text}`));
+  await context.addInitScript(() => {
+    document.addEventListener('securitypolicyviolation', (e) => globalThis.cspViolation(`${e.violatedDirective}: ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));
+  });
+  for (const source of options.scripts ?? []) await context.addInitScript(source);
+  context.on('request', (request) => {
+    const url = new URL(request.url());
+    if (url.protocol === 'data:' || url.protocol === 'blob:') return;
+    visited.set(url.origin, (visited.get(url.origin) ?? 0) + 1);
+    if (!origins.has(url.origin)) problems.push(`request to a foreign origin: ${url.origin}${url.pathname}`);
+  });
+}
 
 async function addAuthenticator({ verified = true } = {}) {
   if (authenticator) await cdp.send('WebAuthn.removeVirtualAuthenticator', { authenticatorId: authenticator });
@@ -61,7 +75,7 @@ async function addAuthenticator({ verified = true } = {}) {
     },
   }));
 }
-if (!options.noAuthenticator) await addAuthenticator();
+await begin();
 
 // A screen that a camera sees, in a context of its own: none of its requests or
 // mistakes are the page's.
@@ -80,12 +94,18 @@ async function photograph({ text, font, lineHeight, light, tilted, size }) {
 
 const commands = {
   photograph,
-  async open({ url, clear }) {
+  /** Another phone takes this one's place. */
+  async again({ settings }) {
+    await context.close();
+    options = settings;
+    await begin();
+  },
+  async open({ url, clear, early }) {
     origins.add(new URL(url).origin);
     // A link from the camera app opens a page of its own, even where only the
     // fragment is another.
     if (clear) await page.goto('about:blank');
-    await page.goto(url, { waitUntil: 'load' });
+    await page.goto(url, { waitUntil: early ? 'commit' : 'load' });
   },
   reload: () => page.reload({ waitUntil: 'load' }),
   back: () => page.goBack(),
@@ -120,24 +140,35 @@ const commands = {
     const e = document.activeElement;
     return e ? (e.dataset.do || e.id || `${e.tagName.toLowerCase()}: ${e.textContent.trim()}`) : '';
   }),
-  async screenshot({ path, full, dark, width, height }) {
+  async screenshot({ path }) {
+    await page.screenshot({ path, scale: 'device' });
+  },
+  /** Four pictures, of two screens in two shades; each setting is changed as seldom as can be. */
+  async screenshots({ base }) {
     const viewport = page.viewportSize();
-    if (dark !== undefined) await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
-    if (width) await page.setViewportSize({ width, height });
-    // Twice the pixels on a phone, as phones have them.
-    await page.screenshot({ path, fullPage: full ?? false, scale: width > 800 ? 'css' : 'device' });
-    if (width) await page.setViewportSize(viewport);
-    if (dark !== undefined) await page.emulateMedia({ colorScheme: options.dark ? 'dark' : 'light' });
+    const shades = ['light', 'dark'];
+    for (const [kind, width, height] of [['', 390, 844], ['-desktop', 1280, 800]]) {
+      await page.setViewportSize({ width, height });
+      for (const shade of shades) {
+        await page.emulateMedia({ colorScheme: shade });
+        // Twice the pixels on a phone, as phones have them.
+        await page.screenshot({ path: `${base}${kind}-${shade}.png`, scale: kind ? 'css' : 'device' });
+      }
+      shades.reverse();
+    }
+    await page.setViewportSize(viewport);
+    await page.emulateMedia({ colorScheme: options.dark ? 'dark' : 'light' });
   },
   media: ({ dark }) => page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' }),
   offline: ({ on }) => context.setOffline(on),
   camera: ({ on }) => (on ? context.grantPermissions(['camera']) : context.clearPermissions()),
   // Runs in a world of its own through the debugger, past the page's policy.
-  async axe() {
+  async axe({ colours }) {
     const require = createRequire(import.meta.url);
     const { source } = require('axe-core');
-    await page.evaluate(source);
-    const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+    if (!await page.evaluate(() => 'axe' in globalThis)) await page.evaluate(source);
+    const what = { resultTypes: ['violations'], ...(colours ? { runOnly: { type: 'tag', values: ['cat.color'] } } : {}) };
+    const { violations } = await page.evaluate((o) => globalThis.axe.run(document, o), what);
     return violations.map((v) => ({ id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.map((n) => n.html.slice(0, 200)) }));
   },
   // What a small phone cuts off, and what is too small for a thumb.
@@ -183,7 +214,6 @@ async function carryOut(line) {
   }
 }
 
-page.setDefaultTimeout(options.timeout ?? 20000);
 const input = createInterface({ input: process.stdin });
 input.on('line', (line) => { queue = queue.then(() => carryOut(line)); });
 input.on('close', () => {

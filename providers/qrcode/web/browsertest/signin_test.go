@@ -37,7 +37,7 @@ func TestSignIn(t *testing.T) {
 	at, asked := issuer(t, func(ask func(string) string) string { return respond(ask) })
 	p := start(t, Options{Allow: []string{at}})
 	login := func(t *testing.T) *host {
-		h := newHost(t, wire.Login, at)
+		h := newHost(t, wire.Login, at+"/auth?tenant=7")
 		h.details.Methods = []string{wire.MethodPasskey, wire.MethodOIDC}
 		h.details.OIDC = []wire.OIDCInfo{{Name: "Example", Issuer: at, AuthorizeURL: at + "/auth?tenant=7", ClientID: "pam-authn", CodeChallenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}}
 		return h
@@ -80,6 +80,35 @@ func TestSignIn(t *testing.T) {
 		}
 		if len(got.Get("state")) < 40 {
 			t.Errorf("state=%s", got.Get("state"))
+		}
+		if kept := stored(p); kept != "" {
+			t.Errorf("after the way back the tab keeps %d characters", len(kept))
+		}
+	})
+
+	t.Run("an origin is listed, and the host sends parameters along", func(t *testing.T) {
+		h := login(t)
+		h.serveAt(at)
+		h.details.OIDC[0].AuthorizeURL = at + "/auth?tenant=7&request_uri=https%3A%2F%2Fevil.example&response_mode=query"
+		expect(t, p.Open(h.link()), "details")
+		p.SignIn("Example")
+		p.Digits()
+		got := query(t, (*asked)[len(*asked)-1])
+		if got.Has("tenant") || got.Has("request_uri") || got.Get("response_mode") != "fragment" || len(got["response_mode"]) != 1 {
+			t.Errorf("the issuer was asked %v", got)
+		}
+	})
+
+	t.Run("the network fails on the way back", func(t *testing.T) {
+		h := login(t)
+		h.deafTo(`"type":"oidc"`)
+		expect(t, p.Open(h.link()), "details")
+		p.SignIn("Example")
+		expect(t, p.Wait("offline", "digits"), "offline")
+		h.deafTo("")
+		p.Tap("reload")
+		if got := p.Digits(); got != "042917" {
+			t.Errorf("digits %q", got)
 		}
 	})
 

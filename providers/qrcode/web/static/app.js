@@ -11,7 +11,9 @@ import * as scanner from './scan.js';
 import * as view from './view.js';
 import { base64, base64url, enrolProof, fieldsOf, hex, idOf, keyFromFragment, Malformed, parseScanned, parseTyped, transcript } from './wire.js';
 
-const ENDINGS = { refused: 'refused', expired: 'expired', host_gone: 'host-gone' };
+const ENDINGS = new Map([['refused', 'refused'], ['expired', 'expired'], ['host_gone', 'host-gone']]);
+
+const SETTINGS_LIMIT = 8_000; // ms for config.json
 
 const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
 const waiting = (on) => view.banner(on);
@@ -30,6 +32,7 @@ async function run(action) {
   } catch (e) {
     if (mine?.over) return; // its end is on the screen already
     if (e instanceof Malformed) fail('not-ours');
+    else if (e instanceof Failure && e.state === 'gone' && attempt?.channel.approved) lost(attempt);
     else if (e instanceof Failure) fail(e.state);
     else {
       console.error(e);
@@ -49,7 +52,13 @@ function fail(state) {
 function leave() {
   attempt?.channel.close();
   attempt?.prompt?.abort(); // a prompt for a passkey that nobody waits for
+  drop();
+}
+
+/** Takes the attempt, and its digits, off the page. */
+function drop() {
   clearInterval(attempt?.clock);
+  for (const name of ['digits', 'enrol-digits']) view.showDigits(document.getElementById(name), '');
   attempt = null;
 }
 
@@ -61,8 +70,7 @@ function busyWith(words) {
 /** As loading the page anew, but without needing the network for it. */
 function restart() {
   attempt?.channel.stop();
-  clearInterval(attempt?.clock);
-  attempt = null;
+  drop();
   busyWith('Opening the code.');
   return run(boot);
 }
@@ -76,15 +84,22 @@ async function boot() {
     return view.show('insecure');
   }
   if (!globalThis.crypto?.subtle) return view.show('unsupported');
-  if (!settings) {
-    try {
-      const answer = await fetch('/config.json', { cache: 'no-store', credentials: 'omit' });
-      settings = await answer.json();
-    } catch (e) {
-      throw new Failure('offline', e);
-    }
-  }
+  settings ??= await readSettings();
   return route();
+}
+
+async function readSettings() {
+  const limit = new AbortController();
+  const timer = setTimeout(() => limit.abort(), SETTINGS_LIMIT);
+  try {
+    const answer = await fetch('/config.json', { cache: 'no-store', credentials: 'omit', signal: limit.signal });
+    if (!answer.ok) throw new Error(`config.json: ${answer.status}`);
+    return await answer.json();
+  } catch (e) {
+    throw new Failure('offline', e);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 const relays = () => (settings.relays?.length ? settings.relays : [location.origin]);
@@ -128,19 +143,18 @@ async function begin(hp, { sha1, typed } = {}) {
 function leaveOther(hp) {
   if (!attempt) return;
   if (base64(attempt.channel.hp) !== base64(hp)) return leave();
-  clearInterval(attempt.clock);
   attempt.channel.stop();
-  attempt = null;
+  return drop();
 }
 
 /** After an issuer sent the person back. */
 async function comeBack(answer) {
   const back = oidc.arrive(answer);
   if (!back) throw new Failure('sent-link');
-  const channel = await Channel.resume({ waiting });
+  const channel = await Channel.resume({ waiting, once: true });
   if (!channel || base64(channel.pp) !== back.pp) throw new Failure('gone');
   enter(channel);
-  retry = restart;
+  retry = () => run(again); // nothing is kept that another load could go on from
   if (!back.code) {
     attempt.show('The sign-in page did not vouch for you. Nothing was approved.');
     return follow();
@@ -166,17 +180,17 @@ async function openTyped(text) {
 async function goOn(channel) {
   enter(channel);
   retry = restart;
-  if (channel.verdict?.ok) {
-    showCode(channel.verdict.code);
-  } else if (channel.pending) {
-    busyWith('Asking the other computer.');
-    follow();
-    const answer = await channel.again();
-    return answer.result ? finish(answer.result) : take(answer);
-  } else {
-    attempt.show();
-  }
-  return follow();
+  follow();
+  return again();
+}
+
+/** Asks once more for the answer to what was sent; to nothing, the person is asked. */
+async function again() {
+  const { channel, show } = attempt;
+  if (!channel.pending) return show();
+  busyWith('Asking the other computer.');
+  const answer = await channel.again();
+  return answer.result ? finish(answer.result) : take(answer);
 }
 
 /** The fields of details that are fit to be shown, and meant for this very page. */
@@ -205,6 +219,7 @@ function enter(channel) {
   attempt = { channel, enrol, container, fields: view.showFields(container, fields), show: enrol ? showEnrolment : showLogin };
   for (const name of ['host', 'account']) view.set(name, fields[name]);
   view.set('rp', fields.rp_id);
+  view.only(kind);
   view.set('ref', /^[\x20-\x7e]{1,64}$/.test(details.ref ?? '') ? details.ref : 'none');
   offerMethods(details, enrol);
   tick();
@@ -319,6 +334,7 @@ async function signIn(entry) {
   const there = oidc.depart(url, entry, await shownTranscript(), { origin: location.origin, pp: base64(attempt.channel.pp) });
   if (!there) throw new Failure('trouble');
   busyWith(`Going to ${url.host}.`);
+  attempt.channel.keep();
   attempt.channel.stop();
   return location.assign(there);
 }
@@ -372,7 +388,7 @@ function finish(result, mine = attempt) {
   const { enrol: enrolled } = mine;
   mine.over = true;
   leave();
-  view.show(result === 'in' ? (enrolled ? 'enrolled' : 'in') : ENDINGS[result]);
+  view.show(result === 'in' ? (enrolled ? 'enrolled' : 'in') : ENDINGS.get(result) ?? 'over');
 }
 
 /** The relay knows the attempt no more, and nobody said why. */
@@ -382,10 +398,9 @@ function lost(mine) {
   mine.over = true;
   const { ttl } = channel.details;
   const late = Date.now() - channel.got > 1000 * (Number.isSafeInteger(ttl) ? ttl : 100);
-  const code = channel.verdict?.ok;
   memory.markUsed(hex(channel.id));
   leave();
-  view.show(code ? 'over' : late ? 'expired' : 'host-gone');
+  view.show(channel.approved ? 'over' : late ? 'expired' : 'host-gone');
 }
 
 async function refuse() {
@@ -456,6 +471,7 @@ document.getElementById('typed').addEventListener('submit', (event) => {
 window.addEventListener('hashchange', () => run(route));
 // The back button may bring a page back whose attempt went on elsewhere.
 window.addEventListener('pageshow', (event) => event.persisted && restart());
+document.documentElement.dataset.ready = ''; // watch.js looks for it
 window.addEventListener('offline', () => waiting(true));
 window.addEventListener('online', () => waiting(false));
 

@@ -11,6 +11,7 @@ const REQUEST_LIMIT = 40_000; // ms; the relay answers within 30 s
 const HEADSTART = 250; // ms after which a message that left is taken to be there
 const STALE = 600_000; // ms after which no attempt can be alive
 const RETRIES = [300, 1000, 2500]; // ms between tries of the same bytes
+const HASTE = 8_000; // ms for one relay of several, the first time round
 
 /** Why an exchange failed; state names the page's view that says so. */
 export class Failure extends Error {
@@ -24,10 +25,10 @@ const BY_STATUS = { 404: 'gone', 409: 'busy', 413: 'trouble', 429: 'slow' };
 
 const pause = (ms) => new Promise((done) => { setTimeout(done, ms); });
 
-async function once(url, body, signal) {
+async function once(url, body, signal, ms) {
   const limit = new AbortController();
   const stop = () => limit.abort();
-  const timer = setTimeout(stop, REQUEST_LIMIT);
+  const timer = setTimeout(stop, ms);
   signal?.addEventListener('abort', stop);
   try {
     return await ask(url, body, limit.signal);
@@ -54,38 +55,51 @@ async function ask(url, body, signal) {
 
 /**
  * Posts the same bytes until an answer comes. waiting(true) is told while none
- * does, and flying(true) while the bytes are on their way.
+ * does, and flying(true) while the bytes are on their way. With haste, a number
+ * of milliseconds, there is one try of that length.
  */
-async function post(url, body, { signal, waiting = () => {}, flying = () => {} } = {}) {
+async function post(url, body, { signal, waiting = () => {}, flying = () => {}, haste } = {}) {
   for (let i = 0; ; i++) {
     flying(true);
     try {
-      const answer = await once(url, body, signal);
+      const answer = await once(url, body, signal, haste ?? REQUEST_LIMIT);
       waiting(false);
       return answer;
     } catch (e) {
       flying(false);
       if (e instanceof Failure) throw e;
       if (signal?.aborted) throw new Failure('aborted', e);
-      if (i >= RETRIES.length) throw new Failure('offline', e);
+      if (haste || i >= RETRIES.length) throw new Failure('offline', e);
       waiting(true);
       await pause(RETRIES[i]);
     }
   }
 }
 
-/** Posts to the first relay that knows the attempt, and says which it was. */
-async function postAny(relays, path, body, options) {
-  let failure;
-  for (const relay of relays) {
-    try {
-      return { relay, answer: await post(`${relay}/api/1/${path}`, body, options) };
-    } catch (e) {
-      failure = e;
-      if (e.state !== 'gone') throw e;
+// What says most, where each relay fails in its own way: a relay that is slow or
+// away may be the one that knows the attempt.
+const TELLING = ['slow', 'offline', 'trouble', 'gone'];
+
+/**
+ * Posts to the first relay that knows the attempt, and says which it was. One
+ * that is away must not keep the others from being asked: several are asked in
+ * haste first, then those that did not answer with patience.
+ */
+async function postAny(relays, path, body, { haste = HASTE, ...options } = {}) {
+  const failures = new Map(); // by relay
+  for (const round of relays.length > 1 ? [{ haste }, {}] : [{}]) {
+    for (const relay of relays) {
+      if (failures.has(relay) && failures.get(relay).state !== 'offline') continue;
+      try {
+        return { relay, answer: await post(`${relay}/api/1/${path}`, body, { ...options, ...round }) };
+      } catch (e) {
+        if (!TELLING.includes(e.state)) throw e;
+        failures.set(relay, e);
+      }
     }
   }
-  throw failure;
+  const rank = (e) => TELLING.indexOf(e.state);
+  throw [...failures.values()].sort((a, b) => rank(a) - rank(b))[0];
 }
 
 /** The host's key for a typed code. */
@@ -105,7 +119,8 @@ const ANSWERS = { hello: 'details', passkey: 'verdict', oidc: 'verdict', enroll:
 
 export class Channel {
   #boxes;
-  #state;
+  #state; // what a reload needs
+  #kept = true; // whether it is saved
   #waiting;
   #flying = new Map(); // number -> when its bytes left, Infinity if they failed to
   #stop = new AbortController();
@@ -139,14 +154,19 @@ export class Channel {
     throw new Failure('not-ours');
   }
 
-  /** The attempt that this tab was in before it was loaded anew, or null. */
-  static async resume({ waiting } = {}) {
+  /**
+   * The attempt that this tab was in before it was loaded anew, or null. Once
+   * takes it out of the tab's storage, for good: see [Channel.keep].
+   */
+  static async resume({ waiting, once: only = false } = {}) {
     const text = read(SAVED);
     if (!text) return null;
+    if (only) forget(SAVED);
     try {
       const channel = new Channel();
       channel.#waiting = waiting;
       channel.#state = JSON.parse(text);
+      channel.#kept = !only;
       const s = channel.#state;
       if (Date.now() - s.got > STALE) throw new Malformed('long over');
       channel.#boxes = await Boxes.derive(s.kind, { ps: fromBase64(s.ps), pp: fromBase64(s.pp) }, fromBase64(s.hp));
@@ -163,10 +183,20 @@ export class Channel {
   get hp() { return fromBase64(this.#state.hp); }
   get pp() { return this.#boxes.pp; }
   get got() { return this.#state.got; }
-  /** The last verdict, if any: {ok, code} or {ok, ref}. */
-  get verdict() { return this.#state.verdict ?? null; }
-  /** The type of the message that was sent and not yet answered, or undefined. */
+  /** Whether the host took an approval of this phone's. */
+  get approved() { return this.#state.approved === true; }
+  /**
+   * The type of the message that a page loaded anew must send again: one that
+   * got no answer, or the approval, whose answer holds digits that no storage does.
+   */
   get pending() { return this.#state.pending?.type; }
+
+  /** Saves the attempt, for a way that leads off the page and back. */
+  keep() {
+    this.#kept = true;
+    this.#save();
+  }
+
   /** Seals message, sends it with the next number and opens the answer. */
   async send(type, message) {
     const seq = ++this.#state.seq;
@@ -178,7 +208,7 @@ export class Channel {
     return this.#exchange(seq, type, body);
   }
 
-  /** Sends again, byte for byte, what got no answer before the page was loaded anew. */
+  /** Sends again, byte for byte, what [Channel.pending] names. */
   async again() {
     const { seq, type, body } = this.#state.pending;
     return this.#exchange(seq, type, body);
@@ -218,8 +248,8 @@ export class Channel {
     } catch (cause) {
       throw new Failure('not-ours', cause);
     }
-    if (ANSWERS[type] === 'verdict') this.#state.verdict = message;
-    delete this.#state[type === 'wait' ? 'poll' : 'pending'];
+    if (ANSWERS[type] === 'verdict' && message.ok === true) this.#state.approved = true;
+    else delete this.#state[type === 'wait' ? 'poll' : 'pending'];
     if (!this.#stop.signal.aborted) this.#save();
     return message;
   }
@@ -241,7 +271,7 @@ export class Channel {
   }
 
   #save() {
-    keep(SAVED, JSON.stringify(this.#state));
+    if (this.#kept) keep(SAVED, JSON.stringify(this.#state));
   }
 }
 

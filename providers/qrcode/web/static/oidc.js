@@ -10,28 +10,33 @@ import { forget, keep, read } from './channel.js';
 
 const PREFIX = 'pam-authn.oidc.';
 
-/**
- * Where to send the person, or null where the page's own settings do not list
- * that place: a host must not make the page an open redirect.
- */
-export function issuerURL(entry, issuers) {
-  let url;
+function parsed(text) {
   try {
-    url = new URL(entry.authorize_url);
+    return new URL(text);
   } catch {
     return null;
   }
+}
+
+/**
+ * Where to send the person, or null where the page's own settings do not list
+ * that place: a host must not make the page an open redirect. What is listed is
+ * a whole authorization endpoint, or an origin for all that it has; then nothing
+ * of the host's query goes along, since an issuer may heed parameters that the
+ * protocol does not have.
+ */
+export function issuerURL(entry, issuers) {
+  const url = parsed(entry.authorize_url);
+  if (!url) return null;
   const local = url.hostname === 'localhost' || url.hostname === '127.0.0.1' || url.hostname === '[::1]';
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && local)) return null;
   if (url.username || url.password) return null;
-  const known = issuers.some((i) => {
-    try {
-      return new URL(i).origin === url.origin;
-    } catch {
-      return false;
-    }
-  });
-  return known ? url : null;
+  url.hash = '';
+  const listed = issuers.map(parsed).filter((known) => known?.origin === url.origin);
+  if (listed.some((known) => known.href === url.href)) return url;
+  url.search = '';
+  const whole = ({ pathname, search }) => pathname === '/' && search === '';
+  return listed.some((known) => whole(known) || known.href === url.href) ? url : null;
 }
 
 /** Adds to url what an issuer must be asked, and notes who departs; null where nothing can be kept. */

@@ -50,8 +50,18 @@ export function shownFields(container) {
   return Object.fromEntries(all('[data-field]', container).map((e) => [e.dataset.field, e.textContent]));
 }
 
-/** Six digits in two groups; a screen reader spells them. */
+/** Shows what is said of one kind of attempt only: "login" or "enroll". */
+export function only(kind) {
+  for (const e of all('[data-kind]')) e.hidden = e.dataset.kind !== kind;
+}
+
+/** Six digits in two groups; a screen reader spells them. None takes them away. */
 export function showDigits(element, code) {
+  if (code === '') {
+    element.replaceChildren();
+    delete element.dataset.code;
+    return;
+  }
   element.replaceChildren(...[code.slice(0, 3), code.slice(3)].map((text) => {
     const span = document.createElement('span');
     span.textContent = text;

@@ -8,7 +8,7 @@ import { answerIn, issuerURL } from '../static/oidc.js';
 const issuers = ['https://id.example.com', 'http://localhost:9000', 'http://id.example.com', 'nonsense'];
 
 test('people are sent to listed issuers only', () => {
-  for (const good of ['https://id.example.com/auth?tenant=7', 'http://localhost:9000/auth', 'HTTPS://ID.EXAMPLE.COM/auth', 'https://id.example.com:443/']) {
+  for (const good of ['https://id.example.com/auth', 'http://localhost:9000/auth', 'HTTPS://ID.EXAMPLE.COM/auth', 'https://id.example.com:443/']) {
     assert.ok(issuerURL({ authorize_url: good }, issuers), good);
   }
   for (const bad of ['http://id.example.com/auth', 'https://id.example.com.evil.example/', 'https://id.example.com:8443/', 'https://evil.example/?https://id.example.com',
@@ -16,6 +16,21 @@ test('people are sent to listed issuers only', () => {
     assert.equal(issuerURL({ authorize_url: bad }, issuers), null, String(bad));
   }
   assert.equal(issuerURL({ authorize_url: 'https://id.example.com/' }, []), null);
+});
+
+test('of a whole address that is listed, no other path or query is one', () => {
+  const listed = ['https://id.example.com/oauth2/authorize', 'https://b2c.example.com/auth?p=signin'];
+  const at = (authorize_url) => issuerURL({ authorize_url }, listed)?.href ?? null;
+  for (const listing of listed) assert.equal(at(listing), listing);
+  for (const bad of ['https://id.example.com/logout', 'https://id.example.com/', 'https://id.example.com/oauth2/authorize/', 'https://id.example.com/oauth2/authorize/../x',
+    'https://b2c.example.com/auth', 'https://b2c.example.com/auth?p=other', 'https://b2c.example.com/auth?p=signin&p=other']) assert.equal(at(bad), null, bad);
+});
+
+test('nothing of the host\'s query or fragment goes to an issuer', () => {
+  const at = (authorize_url, listed) => issuerURL({ authorize_url }, [listed]).href;
+  const bad = 'https://id.example.com/auth?request_uri=https%3A%2F%2Fevil.example&id_token_hint=x#f';
+  assert.equal(at(bad, 'https://id.example.com'), 'https://id.example.com/auth');
+  assert.equal(at(bad, 'https://id.example.com/auth'), 'https://id.example.com/auth');
 });
 
 test('an answer is read from the fragment first', () => {
