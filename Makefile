@@ -94,8 +94,9 @@ demo: deps build
 	@$(ROOT) $(BUILD)/tools/demo -build $(BUILD) -provider $(PROVIDER) $(if $(filter shell,$(DEMO)),-stay)
 	@$(if $(filter shell,$(DEMO)),:,echo "To log in by hand: make demo PROVIDER=$(PROVIDER) DEMO=shell")
 
-# Tests are of two kinds: those that run Go code of ours in their own process,
-# with the race detector, and those that run programs.
+# Tests are of three kinds: those that run Go code of ours in their own process,
+# with the race detector, and those that run programs, one package or two at a
+# time.
 GOTEST = AUTHN_BUILD=$(abspath $(BUILD)) $(GO) test
 RACED = ./authn/... ./docs/... ./examples/... ./pamshim/frame/... ./pamshim/worker/... \
 	./providers/onelogin ./providers/onelogin/internal/... ./providers/onelogin/onelogintest/... \
@@ -103,14 +104,16 @@ RACED = ./authn/... ./docs/... ./examples/... ./pamshim/frame/... ./pamshim/work
 	./providers/qrcode/web ./providers/qrcode/web/icons
 HOSTS = ./pamshim/safefile/... ./pamshim/hosttest/... ./pamshim/pamtest/... ./pamshim/libpam/... \
 	./pamshim/hostile/... ./pamshim/chaos/... ./pamshim/e2e/... ./pamshim/bench/... ./pamshim/demo/... \
-	./providers/onelogin/e2e/... ./providers/onelogin/timing/... ./providers/onelogin/bench/... \
-	./providers/qrcode/cmd/authn-qrcode-enroll/... ./providers/qrcode/web/browsertest/... \
+	./providers/onelogin/timing/... ./providers/onelogin/bench/...
+# These wait more than they work, for people and telephones.
+PATIENT = ./providers/onelogin/e2e/... ./providers/qrcode/cmd/authn-qrcode-enroll/... ./providers/qrcode/web/browsertest/... \
 	./providers/qrcode/attack/... ./providers/qrcode/e2e/...
 
 .PHONY: test
 test: deps build check $(if $(filter true,$(CI)),lint)
 	$(GOTEST) -race -timeout 15m $(RACED)
 	$(GOTEST) -p 1 -timeout 15m $(HOSTS)
+	$(GOTEST) -p 2 -timeout 15m $(PATIENT)
 	$(if $(filter true,$(CI)),sh .ci/fuzz $(FUZZTIME))
 
 # What a reader would stumble over, in seconds.
@@ -147,6 +150,11 @@ soak: deps build
 
 # Prints ratios against peers of the same run. libpam-python and
 # python3-requests are measured too where they are installed.
+# Takes each check of provider qrcode away in turn, and wants an attack to notice.
+.PHONY: mutate
+mutate: deps build
+	MUTATE=1 $(GOTEST) -count=1 -timeout 60m -v -run 'TestMutants$$' ./providers/qrcode/attack
+
 .PHONY: bench
 bench: deps build
 	@mkdir -p $(BUILD)/tools/bench

@@ -262,7 +262,8 @@ func TestFirstPass(t *testing.T) {
 		{"try_answers_the_first_question", &token, false, []answer{{token, nil}, {"typed", nil}}, []string{"0s secret ?"}},
 		{"use_answers_the_first_question_only", &token, true, []answer{{token, nil}, {"", authn.ErrAuth}, {"", authn.ErrAuth}}, nil},
 		{"use_without_a_password_refuses", nil, true, []answer{{"", authn.ErrAuth}, {"", authn.ErrAuth}}, nil},
-		{"an_empty_password_is_one", new(string), true, []answer{{"", nil}, {"", authn.ErrAuth}}, nil},
+		{"an_empty_password_is_none_and_the_user_is_asked", new(string), false, []answer{{"typed", nil}, {"more", nil}}, []string{"0s secret ?", "0s secret ?"}},
+		{"an_empty_password_is_none_and_use_refuses", new(string), true, []answer{{"", authn.ErrAuth}, {"", authn.ErrAuth}}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

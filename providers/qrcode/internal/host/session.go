@@ -33,7 +33,7 @@ const (
 	flushTimeout  = 500 * time.Millisecond // for the last answers
 	closeTimeout  = 250 * time.Millisecond // for the websocket's own farewell
 	pingEvery     = 5 * time.Second        // so that a relay that vanished is noticed
-	pingTimeout   = 2 * time.Second
+	pingTimeout   = 5 * time.Second        // a busy machine may take a while
 )
 
 // Options say what a session is for.

@@ -248,8 +248,10 @@ export class Channel {
     } catch (cause) {
       throw new Failure('not-ours', cause);
     }
-    if (ANSWERS[type] === 'verdict' && message.ok === true) this.#state.approved = true;
-    else delete this.#state[type === 'wait' ? 'poll' : 'pending'];
+    if (ANSWERS[type] === 'verdict' && message.ok === true) {
+      this.#state.approved = true;
+      if (this.#state.pending?.seq === seq) this.#state.pending.answered = true;
+    } else delete this.#state[type === 'wait' ? 'poll' : 'pending'];
     if (!this.#stop.signal.aborted) this.#save();
     return message;
   }
@@ -261,7 +263,7 @@ export class Channel {
   async #inOrder(seq) {
     const { poll, pending } = this.#state;
     const patience = Date.now() + RETRIES.reduce((a, b) => a + b, HEADSTART);
-    const behind = (m) => m && m.seq < seq && (m === this.#state.poll || m === this.#state.pending)
+    const behind = (m) => m && !m.answered && m.seq < seq && (m === this.#state.poll || m === this.#state.pending)
       && !(Date.now() - this.#flying.get(m.seq) >= HEADSTART);
     while (behind(poll) || behind(pending)) {
       if (this.#stop.signal.aborted) throw new Failure('aborted');
