@@ -337,7 +337,7 @@ func (e *enrolment) typed(typed line) (done bool, code int, err error) {
 	if over, code, err := e.meanwhile(); over {
 		return true, code, err
 	}
-	digits := strings.NewReplacer(" ", "", "-", "").Replace(typed.text)
+	digits := wire.Digits(typed.text)
 	switch {
 	case len(digits) != len(e.code): // no guess: the Enter key, a slip
 	case subtle.ConstantTimeCompare([]byte(digits), []byte(e.code)) == 1:

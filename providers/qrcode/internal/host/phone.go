@@ -74,15 +74,29 @@ func (s *Session) post(e *wire.Envelope) {
 	go func() {
 		defer s.posts.Done()
 		defer func() { <-s.slots }()
-		select {
-		case <-s.begun:
-		case <-s.done:
+		if !s.hasBegun() {
 			s.reply(e.Ref, http.StatusNotFound, wire.Reply{Error: wire.ErrorGone})
 			return
 		}
 		status, reply := s.answer(e.Body)
 		s.reply(e.Ref, status, reply)
 	}()
+}
+
+// hasBegun waits until phones are heard, and reports whether they ever are. A
+// session that has ended meanwhile still tells them how.
+func (s *Session) hasBegun() bool {
+	select {
+	case <-s.begun:
+		return true
+	default:
+	}
+	select {
+	case <-s.begun:
+		return true
+	case <-s.done:
+		return false
+	}
 }
 
 func (s *Session) reply(ref uint64, status int, reply wire.Reply) {
