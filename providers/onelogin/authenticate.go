@@ -326,14 +326,14 @@ func (a *attempt) poll(ctx context.Context, who *person, sent sending) error {
 	for {
 		outcome, err := a.t.Poll(ctx, who.id, sent.device, sent.verification)
 		switch {
+		case err == nil && outcome == tenant.Accepted:
+			return nil
 		case ctx.Err() != nil:
 			return ended(ctx, last)
 		case tenant.Is(err, tenant.Unauthorized), tenant.Is(err, tenant.Unscoped):
 			return err
 		case err != nil:
 			last = fmt.Errorf("%w; lately: %w", errUnanswered, err)
-		case outcome == tenant.Accepted:
-			return nil
 		case outcome == tenant.Rejected:
 			return errRejected
 		case outcome == tenant.Expired:

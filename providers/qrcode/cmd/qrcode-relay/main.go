@@ -51,8 +51,9 @@ The page:
                              https://login.example.com; default: from here
     --rp-id NAME             the passkeys' domain. Changing it loses every
                              passkey. Default: the name that the page is at
-    --issuer ORIGIN          where people may be sent to sign in with OIDC, such
-                             as https://id.example.com; may be repeated
+    --issuer URL             where people may be sent to sign in with OIDC: an
+                             authorization endpoint, whole, such as
+                             https://id.example.com/authorize; may be repeated
     --page-relay ORIGIN      a relay that the page is for, where it is not this
                              one; may be repeated
 
