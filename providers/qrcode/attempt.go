@@ -28,9 +28,7 @@ import (
 const (
 	maxPrompts     = 6
 	maxComparisons = 3
-	maxExchanges   = 10              // codes that an issuer is asked about
 	earlyWait      = 2 * time.Second // after digits that came before an approval
-	offerWait      = 2 * time.Second // for all issuers together, before a phone is answered without them
 
 	// parseDelay is how long the first prompt is out before the account's file
 	// is read, which would show in the time until then who has a long one.
@@ -101,9 +99,6 @@ func (a *attempt) close() {
 	}
 }
 
-// verifiers are one phone's PKCE verifiers, by issuer.
-type verifiers map[string]string
-
 // details says what a phone shows. It depends on the configuration and on PAM's
 // items, never on who may approve.
 func (a *attempt) details(ctx context.Context, p *host.Phone) (*wire.Details, error) {
@@ -113,22 +108,10 @@ func (a *attempt) details(ctx context.Context, p *host.Phone) (*wire.Details, er
 		RHost: wire.Clean(a.request.RHost), TTY: wire.Clean(a.request.TTY), Start: a.start.Unix(),
 		TTL: int(a.session.Left() / time.Second), Methods: []string{wire.MethodPasskey}, Ref: a.ref,
 	}
-	secrets := verifiers{}
-	ctx, stop := context.WithTimeout(ctx, offerWait)
-	defer stop()
-	for _, i := range a.issuers {
-		info, verifier, err := i.Offer(ctx)
-		if err != nil {
-			a.log.Warn("an issuer cannot be offered", "issuer", i.URL, "reason", err.Error())
-			continue
-		}
-		d.OIDC = append(d.OIDC, info)
-		secrets[i.URL] = verifier
-	}
+	d.OIDC, p.Value = proof.OfferAll(ctx, a.issuers, a.log)
 	if len(d.OIDC) > 0 {
 		d.Methods = append(d.Methods, wire.MethodOIDC)
 	}
-	p.Value = secrets
 	return d, nil
 }
 
@@ -173,7 +156,7 @@ func (a *attempt) judge(ctx context.Context, p *host.Phone, typ string, content 
 }
 
 func (a *attempt) judgeOIDC(ctx context.Context, p *host.Phone, m wire.OIDC) (*approvers.Approver, error) {
-	secrets, _ := p.Value.(verifiers)
+	secrets, _ := p.Value.(proof.Verifiers)
 	verifier, offered := secrets[m.Issuer]
 	for _, i := range a.issuers {
 		if i.URL == m.Issuer && offered {
@@ -188,13 +171,12 @@ func (a *attempt) judgeOIDC(ctx context.Context, p *host.Phone, m wire.OIDC) (*a
 	return nil, reason.OIDCOff
 }
 
-// mayExchange counts the codes that an issuer is asked about: anybody can start
-// a login, and must not have us flood it.
+// mayExchange counts the codes that issuers are asked about.
 func (a *attempt) mayExchange() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.exchanges++
-	return a.exchanges <= maxExchanges
+	return a.exchanges <= proof.MaxExchanges
 }
 
 // accept draws the digits for the first verified approval.

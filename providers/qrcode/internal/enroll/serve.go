@@ -179,13 +179,6 @@ func withoutResult(err error) string {
 	return Plain(text)
 }
 
-// offerWait is for all issuers together, before the phone is answered without
-// them.
-const offerWait = 2 * time.Second
-
-// verifiers are the PKCE verifiers, by issuer.
-type verifiers map[string]string
-
 // details says what the phone shows.
 func (s *server) details(ctx context.Context, p *host.Phone) (*wire.Details, error) {
 	d := &wire.Details{
@@ -194,22 +187,10 @@ func (s *server) details(ctx context.Context, p *host.Phone) (*wire.Details, err
 		UserHandle: base64.RawURLEncoding.EncodeToString(s.plan.UserHandle), Start: s.start.Unix(),
 		TTL: int(s.session.Left() / time.Second), Methods: []string{wire.MethodPasskey}, Ref: "enrol",
 	}
-	secrets := verifiers{}
-	ctx, stop := context.WithTimeout(ctx, offerWait)
-	defer stop()
-	for _, i := range s.issuers {
-		info, verifier, err := i.Offer(ctx)
-		if err != nil {
-			s.log.Warn("an issuer cannot be offered", "issuer", i.URL, "reason", err.Error())
-			continue
-		}
-		d.OIDC = append(d.OIDC, info)
-		secrets[i.URL] = verifier
-	}
+	d.OIDC, p.Value = proof.OfferAll(ctx, s.issuers, s.log)
 	if len(d.OIDC) > 0 {
 		d.Methods = append(d.Methods, wire.MethodOIDC)
 	}
-	p.Value = secrets
 	return d, s.parent.send(&Message{Type: TypePhone})
 }
 
@@ -268,17 +249,14 @@ func (s *server) judge(ctx context.Context, p *host.Phone, typ string, content j
 	return nil, reason.PhoneKind
 }
 
-// maxExchanges is how many codes an issuer is asked about, as at a login.
-const maxExchanges = 10
-
 func (s *server) judgeOIDC(ctx context.Context, p *host.Phone, m *wire.OIDC) (*approvers.Approver, error) {
-	secrets, _ := p.Value.(verifiers)
+	secrets, _ := p.Value.(proof.Verifiers)
 	verifier, offered := secrets[m.Issuer]
 	for _, i := range s.issuers {
 		if i.URL != m.Issuer || !offered {
 			continue
 		}
-		if s.exchanges++; s.exchanges > maxExchanges {
+		if s.exchanges++; s.exchanges > proof.MaxExchanges {
 			return nil, reason.OIDCTooMany
 		}
 		sub, err := i.Sub(ctx, proof.Claim{Code: m.Code, Verifier: verifier, Transcript: p.Transcript, Start: s.start})

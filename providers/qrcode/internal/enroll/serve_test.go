@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/approvers"
+	"github.com/pam-authn/pam-authn/providers/qrcode/internal/proof"
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/reason"
 	"github.com/pam-authn/pam-authn/providers/qrcode/internal/wire"
 	"github.com/pam-authn/pam-authn/providers/qrcode/qrcodetest"
@@ -470,9 +471,9 @@ func TestAnIssuerIsAskedAboutFewCodes(t *testing.T) {
 	issuer := qrcodetest.NewIssuer(t)
 	h := begin(t, "oidc: ["+issuer.Config()+"]\n")
 	v := h.open()
-	for n := range maxExchanges + 1 {
+	for n := range proof.MaxExchanges + 1 {
 		want := reason.OIDCExchange
-		if n == maxExchanges {
+		if n == proof.MaxExchanges {
 			want = reason.OIDCTooMany
 		}
 		if verdict := <-h.signIn(v, issuer.URL, "made up"); verdict.OK {

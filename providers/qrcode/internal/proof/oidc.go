@@ -195,6 +195,36 @@ func (i *Issuer) Close() {
 	i.Client.CloseIdleConnections()
 }
 
+// MaxExchanges is how many codes the issuers are asked about in one login or
+// enrolment: anybody can start one, and must not have us flood them.
+const MaxExchanges = 10
+
+// offerWait is for all issuers together, before a phone is answered without
+// them.
+const offerWait = 2 * time.Second
+
+// Verifiers are one phone's PKCE verifiers, by issuer.
+type Verifiers map[string]string
+
+// OfferAll returns what a phone needs to go to each issuer, and the verifiers,
+// which stay here. An issuer that is away, or late, is logged and left out.
+func OfferAll(ctx context.Context, issuers []*Issuer, log *slog.Logger) ([]wire.OIDCInfo, Verifiers) {
+	var infos []wire.OIDCInfo
+	secrets := Verifiers{}
+	ctx, stop := context.WithTimeout(ctx, offerWait)
+	defer stop()
+	for _, i := range issuers {
+		info, verifier, err := i.Offer(ctx)
+		if err != nil {
+			log.Warn("an issuer cannot be offered", "issuer", i.URL, "reason", err.Error())
+			continue
+		}
+		infos = append(infos, info)
+		secrets[i.URL] = verifier
+	}
+	return infos, secrets
+}
+
 // Offer returns what a phone needs to go to the issuer, and the verifier of its
 // code_challenge, which stays here. It waits for [Issuer.Discover].
 func (i *Issuer) Offer(ctx context.Context) (info wire.OIDCInfo, verifier string, err error) {
