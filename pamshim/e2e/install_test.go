@@ -21,7 +21,7 @@ func TestInstallLayout(t *testing.T) {
 	t.Parallel()
 	pamtest.Build(t)
 	dest := t.TempDir()
-	if err := makeInstall("install", dest); err != nil {
+	if err := pamtest.MakeInstall("install", dest); err != nil {
 		t.Fatal(err)
 	}
 	multiarch, err := exec.Command("gcc", "-print-multiarch").Output()
@@ -52,7 +52,7 @@ func TestInstallLayout(t *testing.T) {
 	if err := os.WriteFile(config, []byte(pamtest.PhraseConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := makeInstall("uninstall", dest); err != nil {
+	if err := pamtest.MakeInstall("uninstall", dest); err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range list(t, dest) {

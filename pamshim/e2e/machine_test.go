@@ -6,10 +6,8 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,37 +15,7 @@ import (
 	"github.com/pam-authn/pam-authn/pamshim/pamtest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if made != "" {
-		_ = os.RemoveAll(made)
-	}
-	os.Exit(code)
-}
-
-// made is what TestMain removes.
-var made string
-
-// installed is a folder with what "make install" puts on a system.
-var installed = sync.OnceValues(func() (string, error) {
-	var err error
-	if made, err = os.MkdirTemp("", "e2e"); err != nil {
-		return "", err
-	}
-	return made, makeInstall("install", made)
-})
-
-func makeInstall(target, dest string) error {
-	args := []string{"-s", "-C", "../..", target, "DESTDIR=" + dest}
-	if dir := os.Getenv(pamtest.BuildEnv); dir != "" {
-		args = append(args, "BUILD="+dir)
-	}
-	out, err := exec.Command("make", args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("make %s: %w\n%s", target, err, out)
-	}
-	return nil
-}
+func TestMain(m *testing.M) { pamtest.MainSystem(m) }
 
 // soak asks for long runs.
 var soak = os.Getenv("SOAK") != ""
@@ -70,10 +38,7 @@ func newMachine(t *testing.T, programs ...string) machine {
 	t.Parallel()
 	hosttest.Require(t, append([]string{"make"}, programs...)...)
 	pamtest.Build(t)
-	dir, err := installed()
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := pamtest.System(t)
 	hosttest.NoLeftovers(t)
 	m := machine{hosttest.NewMachine(t), t}
 	m.InstallTree(dir, "/")

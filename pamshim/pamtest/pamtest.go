@@ -64,9 +64,13 @@ var buildScenario = sync.OnceValues(func() (string, error) {
 // locked runs a build. Test binaries run at the same time: one build, under a
 // lock. (Not on go.mod: the go command locks that itself.)
 func locked(root string, build ...string) error {
-	cmd := exec.Command("flock", append([]string{filepath.Join(root, "Makefile")}, build...)...) //nolint:gosec // our own builds
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(build, " "), err, out)
+	return run("flock", append([]string{filepath.Join(root, "Makefile")}, build...)...)
+}
+
+// run runs a command, whose output is only of interest when it fails.
+func run(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil { //nolint:gosec // our own builds
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return nil
 }

@@ -7,10 +7,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,32 +17,7 @@ import (
 	"github.com/pam-authn/pam-authn/providers/onelogin/onelogintest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if made != "" {
-		_ = os.RemoveAll(made)
-	}
-	os.Exit(code)
-}
-
-// made is what TestMain removes.
-var made string
-
-// installed is a folder with what "make install" puts on a system.
-var installed = sync.OnceValues(func() (string, error) {
-	var err error
-	if made, err = os.MkdirTemp("", "onelogin-e2e"); err != nil {
-		return "", err
-	}
-	args := []string{"-s", "-C", "../../..", "install", "DESTDIR=" + made}
-	if dir := os.Getenv(pamtest.BuildEnv); dir != "" {
-		args = append(args, "BUILD="+dir)
-	}
-	if out, err := exec.Command("make", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make install: %w\n%s", err, out)
-	}
-	return made, nil
-})
+func TestMain(m *testing.M) { pamtest.MainSystem(m) }
 
 // The roles of the tests' tenant.
 const (
@@ -75,10 +48,7 @@ func newMachine(t *testing.T, options []onelogintest.Option, programs ...string)
 	t.Parallel()
 	hosttest.Require(t, append([]string{"make"}, programs...)...)
 	pamtest.Build(t)
-	dir, err := installed()
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := pamtest.System(t)
 	hosttest.NoLeftovers(t)
 	tenant := onelogintest.New(t, append([]onelogintest.Option{onelogintest.TLS()}, options...)...)
 	app, protect := onelogintest.Device{Factor: onelogintest.Authenticator, Default: true}, onelogintest.Device{Factor: onelogintest.Protect}

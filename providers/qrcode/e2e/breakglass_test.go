@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/pam-authn/pam-authn/pamshim/hosttest"
+	"github.com/pam-authn/pam-authn/pamshim/pamtest"
 )
 
 const emergency = "The login service cannot be reached. Only emergency access is left, with a local password."
@@ -53,7 +54,7 @@ func TestBreakGlass(t *testing.T) {
 	})
 	t.Run("nor_one_with_a_certificate_of_its_own_making", func(t *testing.T) {
 		cert, key := selfSigned(t)
-		m.configure(startRelay(t, made, "--tls-cert", cert, "--tls-key", key).url)
+		m.configure(startRelay(t, pamtest.System(t), "--tls-cert", cert, "--tls-key", key).url)
 		defer m.configure(m.relay.url)
 		c := login("alice")
 		c.ExpectMatch(failed + ` \(reference [0-9a-f]{6}\)\.`)
@@ -61,14 +62,14 @@ func TestBreakGlass(t *testing.T) {
 		m.lacks(c, prompt)
 	})
 	t.Run("nor_one_that_does_not_know_the_token", func(t *testing.T) {
-		m.configure(startRelay(t, made).url)
+		m.configure(startRelay(t, pamtest.System(t)).url)
 		defer m.configure(m.relay.url)
 		c := login("alice")
 		c.Expect(failed)
 		noEmergency(c, `result=system_err reason="relay: it does not know this host's token \(401\)"`)
 	})
 	t.Run("nor_one_that_goes_away_behind_the_prompt", func(t *testing.T) {
-		other := startRelay(t, made)
+		other := startRelay(t, pamtest.System(t))
 		m.WriteFile("/etc/authn/qrcode/token", 0o600, other.token+"\n")
 		defer m.WriteFile("/etc/authn/qrcode/token", 0o600, m.relay.token+"\n")
 		m.configure(other.url)

@@ -6,11 +6,9 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,32 +17,7 @@ import (
 	"github.com/pam-authn/pam-authn/providers/qrcode/web/browsertest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if made != "" {
-		_ = os.RemoveAll(made)
-	}
-	os.Exit(code)
-}
-
-// made is what TestMain removes.
-var made string
-
-// installed is a folder with what "make install" puts on a system.
-var installed = sync.OnceValues(func() (string, error) {
-	var err error
-	if made, err = os.MkdirTemp("", "qrcode-e2e"); err != nil {
-		return "", err
-	}
-	args := []string{"-s", "-C", "../../..", "install", "DESTDIR=" + made}
-	if dir := os.Getenv(pamtest.BuildEnv); dir != "" {
-		args = append(args, "BUILD="+dir)
-	}
-	if out, err := exec.Command("make", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("make install: %w\n%s", err, out)
-	}
-	return made, nil
-})
+func TestMain(m *testing.M) { pamtest.MainSystem(m) }
 
 const (
 	subject = "mittens@example.com"
@@ -70,10 +43,7 @@ func newMachine(t *testing.T, programs ...string) machine {
 	t.Helper()
 	hosttest.Require(t, append([]string{"make", "tmux"}, programs...)...)
 	pamtest.Build(t)
-	dir, err := installed()
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := pamtest.System(t)
 	hosttest.NoLeftovers(t)
 	phone := browsertest.Start(t, browsertest.Options{})
 	m := machine{hosttest.NewMachine(t), t, nil, phone, new([]string)}

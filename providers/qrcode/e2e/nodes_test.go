@@ -12,13 +12,14 @@ import (
 	"testing"
 
 	"github.com/pam-authn/pam-authn/pamshim/hosttest"
+	"github.com/pam-authn/pam-authn/pamshim/pamtest"
 )
 
 // The host waits at one relay, and its people's phones get to another.
 func TestTwoNodes(t *testing.T) {
 	m := enrolledMachine(t, "sshd")
 	bus := startNATS(t)
-	a, b := startRelay(t, made, bus...), startRelay(t, made, bus...)
+	a, b := startRelay(t, pamtest.System(t), bus...), startRelay(t, pamtest.System(t), bus...)
 	m.relay = b // for the phone
 	s := m.sshd()
 	m.WriteFile("/etc/authn/qrcode/token", 0o600, a.token+"\n")

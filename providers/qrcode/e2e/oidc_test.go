@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/pam-authn/pam-authn/pamshim/hosttest"
+	"github.com/pam-authn/pam-authn/pamshim/pamtest"
 	"github.com/pam-authn/pam-authn/providers/qrcode/web/browsertest"
 )
 
@@ -22,7 +23,7 @@ func TestSignIn(t *testing.T) {
 	issuer := browsertest.StartIssuer(t, browsertest.IssuerOptions{
 		ClientSecret: secret, RedirectURIs: []string{"http://localhost:" + address[strings.LastIndex(address, ":")+1:] + "/"},
 	})
-	m.relay = startRelay(t, made, "--listen", address, "--issuer", issuer.URL)
+	m.relay = startRelay(t, pamtest.System(t), "--listen", address, "--issuer", issuer.URL)
 	m.phone = browsertest.Start(t, browsertest.Options{IgnoreCertificates: true, Allow: []string{issuer.URL}, NoAuthenticator: true})
 	m.WriteFile("/etc/authn/qrcode/token", 0o600, m.relay.token+"\n")
 	m.WriteFile("/etc/authn/qrcode/issuer.pem", 0o644, issuer.CA)
