@@ -4,6 +4,7 @@
 package onelogin
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/http"
@@ -24,7 +25,6 @@ func TestTheSameIsAskedForEverybody(t *testing.T) {
 	if len(want) != 7 {
 		t.Fatalf("%d requests: %q", len(want), want)
 	}
-	add := func(s *onelogintest.Server, u onelogintest.User) { s.AddUser(u) }
 	if want[5] != "POST /api/2/mfa/users/*/verifications" {
 		t.Errorf("nobody's code is not checked: %q", want)
 	}
@@ -33,7 +33,7 @@ func TestTheSameIsAskedForEverybody(t *testing.T) {
 		"bare":   {Username: "felix", Roles: []int64{admins}},
 	} {
 		s := serve(t)
-		add(s, u)
+		s.AddUser(u)
 		_, err := login{}.try(t, s, as("felix", "123456")...)
 		wantOut(t, err, authn.ErrAuth, "felix (id ")
 		if got := sorted(s); !slices.Equal(got, want) {
@@ -206,7 +206,7 @@ func TestWhichFactor(t *testing.T) {
 			s := serve(t)
 			s.Update("mittens", func(u *onelogintest.User) { u.Devices = c.devices })
 			l := login{config: []string{"factors: " + c.factors, "push: {interval: 100ms, timeout: 1s}"}}
-			code := authntest.PromptSecretFunc("", func(string) string { return s.Code("mittens", cmpOr(c.code, protect)) })
+			code := authntest.PromptSecretFunc("", func(string) string { return s.Code("mittens", cmp.Or(c.code, protect)) })
 			id, err := l.try(t, s, authntest.Prompt(askName, "mittens"), code)
 			if c.code == "" {
 				wantOut(t, err, authn.ErrAuth, "no factor")
@@ -224,13 +224,6 @@ func TestWhichFactor(t *testing.T) {
 			}
 		})
 	}
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func TestPassword(t *testing.T) {
